@@ -1,0 +1,1 @@
+"""Evidence in, answers out: grounded answering with checked citations."""

@@ -1,0 +1,1 @@
+"""The ground floor: settings, errors, database, blobs, accounts, jobs, models, serving, telemetry."""

@@ -1,0 +1,313 @@
+"""The tables: the truth from which every index is derived.
+
+Times are UTC. Identifiers of things people name in URLs are random (`new_id`), so that none can be guessed; chunks and
+changes are counted, since indexes want integers.
+"""
+
+from __future__ import annotations
+
+import enum
+import secrets
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+_NAMING = {
+    "ix": "ix_%(column_0_label)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+    "pk": "pk_%(table_name)s",
+}
+_Counted = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+
+
+def new_id(prefix: str) -> str:
+    """Return a random identifier with 96 bits of entropy, such as `doc_1f0c...`."""
+    return f"{prefix}_{secrets.token_hex(12)}"
+
+
+def utc_now() -> datetime:
+    """Return the present time in UTC."""
+    return datetime.now(UTC)
+
+
+class UtcTime(sa.TypeDecorator[datetime]):
+    """A point in time: stored without a zone in UTC, always aware in Python (SQLite keeps no zones)."""
+
+    impl = sa.DateTime
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
+        """Convert to UTC and drop the zone."""
+        del dialect
+        return value.astimezone(UTC).replace(tzinfo=None) if value else None
+
+    def process_result_value(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
+        """Add the zone again."""
+        del dialect
+        return value.replace(tzinfo=UTC) if value else None
+
+
+class Base(DeclarativeBase):
+    """Common naming of constraints, so that migrations can name them on every database."""
+
+    metadata = sa.MetaData(naming_convention=_NAMING)
+    type_annotation_map = {  # noqa: RUF012 - SQLAlchemy reads it from the class
+        datetime: UtcTime(),
+        dict[str, Any]: sa.JSON(),
+        list[Any]: sa.JSON(),
+    }
+
+
+class DocumentState(enum.StrEnum):
+    """Where a document is on its way into the collection."""
+
+    QUEUED = "queued"
+    LOADING = "loading"
+    ENCODING = "encoding"
+    READY = "ready"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class JobState(enum.StrEnum):
+    """Where a job is."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class PrincipalRow(Base):
+    """Somebody who can do things: a person or a program."""
+
+    __tablename__ = "principals"
+    id: Mapped[str] = mapped_column(primary_key=True, default=lambda: new_id("usr"))
+    name: Mapped[str] = mapped_column(unique=True)
+    is_admin: Mapped[bool] = mapped_column(default=False)
+    disabled: Mapped[bool] = mapped_column(default=False)
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
+class CredentialRow(Base):
+    """A secret that stands for a principal: API key, browser session or one-time login token. Only its hash is kept."""
+
+    __tablename__ = "credentials"
+    id: Mapped[str] = mapped_column(primary_key=True, default=lambda: new_id("key"))
+    principal_id: Mapped[str] = mapped_column(sa.ForeignKey("principals.id", ondelete="CASCADE"), index=True)
+    kind: Mapped[str] = mapped_column(sa.String(16))
+    name: Mapped[str] = mapped_column(default="")
+    secret_sha256: Mapped[str] = mapped_column(sa.String(64), unique=True)
+    scopes: Mapped[list[Any]]
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    expires_at: Mapped[datetime | None]
+    last_used_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+
+
+class CollectionRow(Base):
+    """A named set of documents that are searched together; the unit of permission."""
+
+    __tablename__ = "collections"
+    id: Mapped[str] = mapped_column(primary_key=True, default=lambda: new_id("col"))
+    name: Mapped[str] = mapped_column(unique=True)
+    description: Mapped[str] = mapped_column(default="")
+    owner_id: Mapped[str] = mapped_column(sa.ForeignKey("principals.id"), index=True)
+    encoder: Mapped[str]
+    """Version of the encoder whose vectors its index holds, as `EncoderInfo.version` gives it."""
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
+class GrantRow(Base):
+    """What a principal may do in a collection that it does not own."""
+
+    __tablename__ = "grants"
+    collection_id: Mapped[str] = mapped_column(sa.ForeignKey("collections.id", ondelete="CASCADE"), primary_key=True)
+    principal_id: Mapped[str] = mapped_column(
+        sa.ForeignKey("principals.id", ondelete="CASCADE"), primary_key=True, index=True
+    )
+    role: Mapped[str] = mapped_column(sa.String(16))
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
+class DocumentRow(Base):
+    """A file in a collection.
+
+    `sha256` names the bytes that its chunks were made from, `pending_sha256` those that wait to replace them: a changed
+    file that fails to load leaves the older version answering.
+    """
+
+    __tablename__ = "documents"
+    __table_args__ = (
+        sa.UniqueConstraint("collection_id", "name"),
+        sa.Index("ix_documents_collection_id_sha256", "collection_id", "sha256"),
+    )
+    id: Mapped[str] = mapped_column(primary_key=True, default=lambda: new_id("doc"))
+    collection_id: Mapped[str] = mapped_column(sa.ForeignKey("collections.id", ondelete="CASCADE"), index=True)
+    name: Mapped[str]
+    state: Mapped[str] = mapped_column(sa.String(16), default=DocumentState.QUEUED, index=True)
+    error: Mapped[str | None]
+    sha256: Mapped[str | None] = mapped_column(sa.String(64))
+    pending_sha256: Mapped[str | None] = mapped_column(sa.String(64))
+    size: Mapped[int] = mapped_column(sa.BigInteger)
+    media_type: Mapped[str | None]
+    title: Mapped[str | None]
+    language: Mapped[str | None] = mapped_column(sa.String(8))
+    parser: Mapped[str | None]
+    """Name and version of the loader that read it."""
+    chunker: Mapped[str | None]
+    """Name, version and sizes of the chunker that cut it."""
+    text: Mapped[str | None] = mapped_column(sa.Text, deferred=True)
+    """The document as Markdown; chunk spans count its characters (Unicode code points)."""
+    pages: Mapped[list[Any] | None] = mapped_column(sa.JSON, deferred=True)
+    """`[[number, start, end], ...]` for formats that have pages."""
+    headings: Mapped[list[Any] | None] = mapped_column(sa.JSON, deferred=True)
+    """`[[level, title, start, end], ...]`; each section reaches to the next heading of its level or above."""
+    chunk_count: Mapped[int] = mapped_column(default=0)
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    updated_at: Mapped[datetime] = mapped_column(default=utc_now, onupdate=utc_now)
+
+
+class ChunkRow(Base):
+    """A passage: the characters `start` to `end` of its document's text, and its vector."""
+
+    __tablename__ = "chunks"
+    __table_args__ = (sa.UniqueConstraint("document_id", "ordinal"), {"sqlite_autoincrement": True})
+    id: Mapped[int] = mapped_column(_Counted, primary_key=True, autoincrement=True)
+    document_id: Mapped[str] = mapped_column(sa.ForeignKey("documents.id", ondelete="CASCADE"))
+    collection_id: Mapped[str] = mapped_column(sa.ForeignKey("collections.id", ondelete="CASCADE"), index=True)
+    ordinal: Mapped[int]
+    start: Mapped[int]
+    end: Mapped[int]
+    text: Mapped[str] = mapped_column(sa.Text)
+    context: Mapped[str] = mapped_column(sa.Text, default="")
+    """Title and heading path, which are indexed with the text but are no part of the span."""
+    page: Mapped[int | None]
+    language: Mapped[str | None] = mapped_column(sa.String(8))
+    embedding_key: Mapped[str] = mapped_column(sa.String(64), index=True)
+
+
+class EmbeddingRow(Base):
+    """The content-hash cache of vectors: the same text under the same encoder version is encoded once."""
+
+    __tablename__ = "embeddings"
+    key: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
+    """sha256 of the encoder's version and the text that was encoded."""
+    encoder: Mapped[str] = mapped_column(index=True)
+    vector: Mapped[bytes]
+    """Little-endian float32, unit length."""
+
+
+class ChangeRow(Base):
+    """The change sequence: what the indexes of a collection have yet to learn, in order."""
+
+    __tablename__ = "changes"
+    __table_args__ = (
+        sa.Index("ix_changes_collection_id_seq", "collection_id", "seq"),
+        {"sqlite_autoincrement": True},
+    )
+    seq: Mapped[int] = mapped_column(_Counted, primary_key=True, autoincrement=True)
+    collection_id: Mapped[str]
+    chunk_id: Mapped[int] = mapped_column(sa.BigInteger)
+    added: Mapped[bool]
+    """True: the chunk was added. False: it was removed."""
+
+
+class ConversationRow(Base):
+    """A chat of one principal; nobody else may read it."""
+
+    __tablename__ = "conversations"
+    id: Mapped[str] = mapped_column(primary_key=True, default=lambda: new_id("cnv"))
+    principal_id: Mapped[str] = mapped_column(sa.ForeignKey("principals.id", ondelete="CASCADE"), index=True)
+    collection_id: Mapped[str | None] = mapped_column(sa.ForeignKey("collections.id", ondelete="SET NULL"))
+    title: Mapped[str] = mapped_column(default="")
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    updated_at: Mapped[datetime] = mapped_column(default=utc_now, onupdate=utc_now)
+
+
+class MessageRow(Base):
+    """One turn of a conversation."""
+
+    __tablename__ = "messages"
+    __table_args__ = (sa.UniqueConstraint("conversation_id", "ordinal"),)
+    id: Mapped[str] = mapped_column(primary_key=True, default=lambda: new_id("msg"))
+    conversation_id: Mapped[str] = mapped_column(sa.ForeignKey("conversations.id", ondelete="CASCADE"))
+    ordinal: Mapped[int]
+    role: Mapped[str] = mapped_column(sa.String(16))
+    content: Mapped[str] = mapped_column(sa.Text)
+    answer_id: Mapped[str | None] = mapped_column(sa.ForeignKey("answers.id", ondelete="SET NULL"))
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
+class AnswerRow(Base):
+    """The provenance of one answer: all that made it, so that it can be explained and made again."""
+
+    __tablename__ = "answers"
+    id: Mapped[str] = mapped_column(primary_key=True, default=lambda: new_id("ans"))
+    principal_id: Mapped[str] = mapped_column(sa.ForeignKey("principals.id", ondelete="CASCADE"), index=True)
+    collection_id: Mapped[str | None] = mapped_column(sa.ForeignKey("collections.id", ondelete="SET NULL"), index=True)
+    question: Mapped[str] = mapped_column(sa.Text)
+    standalone_question: Mapped[str] = mapped_column(sa.Text)
+    content: Mapped[str] = mapped_column(sa.Text)
+    outcome: Mapped[str] = mapped_column(sa.String(16))
+    """`answered`, `declined` (evidence too weak), `stopped` or `failed`."""
+    record: Mapped[dict[str, Any]]
+    """Evidence (chunk ids, spans, document hashes, scores), claims and their support, versions, timings."""
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
+class FeedbackRow(Base):
+    """What a person thought of an answer."""
+
+    __tablename__ = "feedback"
+    id: Mapped[str] = mapped_column(primary_key=True, default=lambda: new_id("fbk"))
+    answer_id: Mapped[str] = mapped_column(sa.ForeignKey("answers.id", ondelete="CASCADE"))
+    principal_id: Mapped[str] = mapped_column(sa.ForeignKey("principals.id", ondelete="CASCADE"))
+    rating: Mapped[int]
+    """1 for thumbs up, -1 for thumbs down."""
+    comment: Mapped[str] = mapped_column(sa.Text, default="")
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    __table_args__ = (sa.UniqueConstraint("answer_id", "principal_id"),)
+
+
+class JobRow(Base):
+    """Long work, as people see it; DBOS keeps the durable steps under the same id."""
+
+    __tablename__ = "jobs"
+    id: Mapped[str] = mapped_column(primary_key=True, default=lambda: new_id("job"))
+    kind: Mapped[str] = mapped_column(sa.String(32))
+    principal_id: Mapped[str | None] = mapped_column(sa.ForeignKey("principals.id", ondelete="SET NULL"))
+    collection_id: Mapped[str | None] = mapped_column(sa.ForeignKey("collections.id", ondelete="CASCADE"), index=True)
+    args: Mapped[dict[str, Any]]
+    state: Mapped[str] = mapped_column(sa.String(16), default=JobState.QUEUED, index=True)
+    done: Mapped[int] = mapped_column(default=0)
+    total: Mapped[int] = mapped_column(default=0)
+    cancel_requested: Mapped[bool] = mapped_column(default=False)
+    error: Mapped[str | None]
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    updated_at: Mapped[datetime] = mapped_column(default=utc_now, onupdate=utc_now)
+
+
+class ModelRow(Base):
+    """The registry: every model version on this machine."""
+
+    __tablename__ = "models"
+    id: Mapped[str] = mapped_column(primary_key=True, default=lambda: new_id("mdl"))
+    name: Mapped[str]
+    kind: Mapped[str] = mapped_column(sa.String(16))
+    """`llm`, `encoder`, `reranker` or `adapter`."""
+    version: Mapped[str] = mapped_column(sa.String(64))
+    """First 16 hex digits of the sha256 over its files' names and hashes."""
+    path: Mapped[str]
+    """Folder of the weights, relative to the models folder when inside it."""
+    source: Mapped[str]
+    """Where it came from: a catalog name, a hub id, a path, or the job that trained it."""
+    base_id: Mapped[str | None] = mapped_column(sa.ForeignKey("models.id"))
+    details: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    __table_args__ = (sa.UniqueConstraint("name", "version"),)

@@ -1,0 +1,308 @@
+"""All settings of Keepstone, in one typed tree.
+
+Read, in falling precedence, from arguments, from `KEEPSTONE_*` environment variables (`KEEPSTONE_ENGINE__PORT=8101`:
+two underscores step down the tree), and from `keepstone.toml` in the home folder. A key that does not exist is
+refused with the nearest one that does.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+import platformdirs
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from keepstone.platform.errors import SettingsError, did_you_mean
+
+_PREFIX = "KEEPSTONE_"
+# Read elsewhere than in the settings tree, so they are no typing errors.
+_OTHER_VARIABLES = frozenset({"KEEPSTONE_HOME", "KEEPSTONE_CONFIG", "KEEPSTONE_BENCH_DATA", "KEEPSTONE_API_KEY"})
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class AppSettings(_Section):
+    """The process that serves the API and the web pages."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on. Anything but loopback needs `require_sign_in` on."""
+    port: int = Field(default=8080, ge=1, le=65535)
+    """Port of the web pages and of the API."""
+    require_sign_in: bool = True
+    """Whether every request needs a credential. May only be switched off on a loopback address."""
+    max_body_mb: int = Field(default=256, ge=1)
+    """Largest request body accepted, in MiB; it bounds one upload."""
+    session_days: int = Field(default=14, ge=1)
+    """How long a browser stays signed in."""
+    trusted_origins: tuple[str, ...] = ()
+    """Origins besides our own that browsers may call the API from, such as `https://intranet.example`."""
+
+
+class DatabaseSettings(_Section):
+    """Where documents, accounts, conversations and jobs live."""
+
+    url: SecretStr | None = None
+    """SQLAlchemy URL: `postgresql+psycopg://user:password@host/keepstone`. Unset: SQLite in the home folder."""
+
+
+class BlobSettings(_Section):
+    """Where the bytes of uploaded files live."""
+
+    url: str | None = None
+    """An fsspec URL such as `s3://bucket/keepstone`. Unset: a folder in the home folder."""
+
+
+class EngineSettings(_Section):
+    """The language model's server."""
+
+    mode: Literal["managed", "external", "off"] = "managed"
+    """`managed`: Keepstone starts and watches vLLM. `external`: use `url`. `off`: ingest and search only."""
+    url: str | None = None
+    """Base URL of an OpenAI-compatible server, with `/v1`, when mode is `external`."""
+    api_key: SecretStr | None = None
+    """Key sent to the external server."""
+    model: str = "smollm2-135m-instruct"
+    """Name of an installed model (`keepstone models list`), or the external server's model id."""
+    port: int = Field(default=8101, ge=1, le=65535)
+    """Loopback port of the managed engine."""
+    max_model_len: int = Field(default=8192, ge=512)
+    """Longest prompt plus answer, in tokens."""
+    kv_cache_gib: float | None = Field(default=None, gt=0)
+    """Memory of the KV cache on a CPU, in GiB. Unset: a tenth of the memory, between 1 and 16."""
+    gpu_memory_utilization: float = Field(default=0.9, gt=0, le=1)
+    """Share of each GPU's memory that vLLM may take."""
+    tensor_parallel: int = Field(default=1, ge=1)
+    """Over how many GPUs each layer is split."""
+    pipeline_parallel: int = Field(default=1, ge=1)
+    """Over how many stages the layers are spread."""
+    data_parallel: int = Field(default=1, ge=1)
+    """How many copies of the model serve side by side."""
+    compile: bool = True
+    """Whether vLLM compiles the model: a slower first start, a faster engine."""
+    max_streams: int = Field(default=64, ge=1)
+    """How many requests may be with the engine at once; the others wait."""
+    start_timeout_s: float = Field(default=900, gt=0)
+    """How long the engine may take until it answers."""
+    request_timeout_s: float = Field(default=600, gt=0)
+    """Longest time one request may take."""
+    extra_args: tuple[str, ...] = ()
+    """Further arguments for vLLM's API server, one string each, such as `--swap-space=4`."""
+
+
+class EncoderSettings(_Section):
+    """The model that turns text into vectors."""
+
+    model: str = "all-minilm-l6-v2"
+    """Name of an installed encoder (`keepstone models list`)."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where it runs."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Number format. `auto` takes bfloat16 where the processor computes it natively."""
+    batch_size: int = Field(default=32, ge=1)
+    """Texts encoded at once."""
+    threads: int | None = Field(default=None, ge=1)
+    """CPU threads. Unset: one per core."""
+
+
+class ChunkingSettings(_Section):
+    """How documents are cut."""
+
+    max_tokens: int = Field(default=200, ge=32, le=4096)
+    """Longest chunk, in tokens of the encoder."""
+    overlap_tokens: int = Field(default=0, ge=0)
+    """How many tokens neighbouring chunks of the same section share."""
+
+
+class IngestionSettings(_Section):
+    """How files become documents."""
+
+    max_file_mb: int = Field(default=200, ge=1)
+    """Largest file, in MiB."""
+    max_text_chars: int = Field(default=20_000_000, ge=1000)
+    """Longest text taken from one file, in characters; more is refused, which also stops zip bombs."""
+    load_timeout_s: float = Field(default=120, gt=0)
+    """How long reading one file may take."""
+    load_memory_mb: int = Field(default=2048, ge=256)
+    """How much memory reading one file may take, in MiB."""
+
+
+class SearchSettings(_Section):
+    """How passages are found."""
+
+    candidates: int = Field(default=100, ge=1, le=1000)
+    """How many passages each index proposes before fusion."""
+    dense_weight: float = Field(default=0.5, ge=0, le=1)
+    """Weight of meaning against words in the fused score, for languages that the encoder knows."""
+    ef_search: int = Field(default=128, ge=10)
+    """Breadth of the HNSW search: higher finds more of the true neighbours and takes longer."""
+
+
+class AnsweringSettings(_Section):
+    """How questions are answered."""
+
+    passages: int = Field(default=5, ge=1, le=50)
+    """How many passages are given to the language model."""
+    max_context_tokens: int = Field(default=3000, ge=256)
+    """How many tokens of passages fit into the prompt."""
+    max_answer_tokens: int = Field(default=320, ge=16)
+    """Longest answer, in tokens."""
+    temperature: float = Field(default=0.0, ge=0, le=2)
+    """Randomness of the answer; 0 always takes the likeliest word."""
+    abstain_below: float | None = None
+    """Evidence score under which the answer is "not in the documents". Unset: the fitted default."""
+
+
+class LoggingSettings(_Section):
+    """What is written to the log."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least important messages written."""
+    format: Literal["auto", "console", "json"] = "auto"
+    """`auto` writes for people on a terminal and JSON lines elsewhere."""
+
+
+def default_home() -> Path:
+    """Return the one folder that holds all state: `KEEPSTONE_HOME`, else the user's XDG data folder."""
+    chosen = os.environ.get("KEEPSTONE_HOME")
+    return Path(chosen).expanduser().absolute() if chosen else Path(platformdirs.user_data_dir("keepstone"))
+
+
+def config_file() -> Path:
+    """Return the path of keepstone.toml, which need not exist: `KEEPSTONE_CONFIG`, else in the home folder."""
+    chosen = os.environ.get("KEEPSTONE_CONFIG")
+    return Path(chosen).expanduser().absolute() if chosen else default_home() / "keepstone.toml"
+
+
+class Settings(BaseSettings):
+    """The whole tree. Load it with `load_settings`, which words its errors for people."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=_PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True, use_attribute_docstrings=True
+    )
+
+    home: Path = Field(default_factory=default_home)
+    """The folder that holds all state. Set it with the variable KEEPSTONE_HOME."""
+    app: AppSettings = AppSettings()
+    database: DatabaseSettings = DatabaseSettings()
+    blobs: BlobSettings = BlobSettings()
+    engine: EngineSettings = EngineSettings()
+    encoder: EncoderSettings = EncoderSettings()
+    chunking: ChunkingSettings = ChunkingSettings()
+    ingestion: IngestionSettings = IngestionSettings()
+    search: SearchSettings = SearchSettings()
+    answering: AnsweringSettings = AnsweringSettings()
+    logging: LoggingSettings = LoggingSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Order the sources: arguments, environment, keepstone.toml."""
+        del dotenv_settings, file_secret_settings
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=config_file())
+
+    @model_validator(mode="after")
+    def _check_combinations(self) -> Settings:
+        if self.engine.mode == "external" and not self.engine.url:
+            raise ValueError("engine.mode is 'external' but engine.url is not set")
+        if not self.app.require_sign_in and not is_loopback(self.app.host):
+            raise ValueError(
+                f"app.require_sign_in is off but app.host is {self.app.host!r}: "
+                "without sign-in only a loopback address such as 127.0.0.1 is allowed"
+            )
+        if self.chunking.overlap_tokens * 2 > self.chunking.max_tokens:
+            raise ValueError("chunking.overlap_tokens may be at most half of chunking.max_tokens")
+        return self
+
+    @property
+    def database_url(self) -> str:
+        """SQLAlchemy URL of the database, with its password."""
+        chosen = self.database.url
+        return chosen.get_secret_value() if chosen else f"sqlite:///{self.home / 'keepstone.db'}"
+
+    @property
+    def blob_url(self) -> str:
+        """URL of the blob store, as fsspec reads it."""
+        return self.blobs.url or (self.home / "blobs").as_uri()
+
+    @property
+    def app_url(self) -> str:
+        """URL under which a browser on this machine reaches the app."""
+        host = "127.0.0.1" if self.app.host in ("0.0.0.0", "::") else self.app.host  # noqa: S104
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.app.port}"
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether only this machine can reach a listener on `host`."""
+    return host in ("localhost", "::1") or host.startswith("127.")
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read the settings.
+
+    Args:
+        overrides: values that win over every other source, such as `home=Path("scratch")` or `app={"port": 9000}`.
+
+    Raises:
+        SettingsError: a key or value is wrong; the message names the place, the fault and the nearest valid key.
+    """
+    _refuse_unknown_variables()
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        raise SettingsError(_explain(error)) from error
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{config_file()} is not valid TOML: {error}", fix="Mend that line") from error
+
+
+def setting_names() -> list[str]:
+    """Return the dotted name of every setting, such as `engine.port`."""
+    names: list[str] = []
+    for name, field in Settings.model_fields.items():
+        section = field.annotation
+        if isinstance(section, type) and issubclass(section, _Section):
+            names += [f"{name}.{inner}" for inner in section.model_fields]
+        else:
+            names.append(name)
+    return names
+
+
+def _refuse_unknown_variables() -> None:
+    valid = {_PREFIX + name.upper().replace(".", "__") for name in setting_names()}
+    sections = {_PREFIX + name.upper() for name in Settings.model_fields}
+    for variable in os.environ:
+        if variable.startswith(_PREFIX) and variable not in valid | sections | _OTHER_VARIABLES:
+            hint = did_you_mean(variable, sorted(valid | _OTHER_VARIABLES))
+            raise SettingsError(f"No setting belongs to the environment variable {variable}", fix=hint)
+
+
+def _explain(error: ValidationError) -> str:
+    lines = []
+    for item in error.errors():
+        place = ".".join(str(part) for part in item["loc"])
+        if item["type"] == "extra_forbidden":
+            lines.append(f"Unknown setting {place!r}. {_nearest(place)}")
+        else:
+            reason = item["msg"].removeprefix("Value error, ")
+            lines.append(f"Setting {place!r}: {reason}" if place else reason)
+    return f"{'; '.join(lines)}. (Settings come from {config_file()} and KEEPSTONE_* variables.)"
+
+
+def _nearest(place: str) -> str:
+    section, _, key = place.rpartition(".")
+    names = setting_names()
+    siblings = [name for name in names if name.startswith(f"{section}.")] if section else []
+    if siblings:
+        return did_you_mean(f"{section}.{key}", siblings)
+    return did_you_mean(place, sorted({*names, *Settings.model_fields}))

@@ -1,0 +1,1 @@
+"""Documents in, evidence out: loaders, chunking, encoding, indexes, search."""

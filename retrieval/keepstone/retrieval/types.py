@@ -1,0 +1,84 @@
+"""The plain data that passes through retrieval. Spans are half-open and count Unicode code points."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """The characters of a document's text that stand on one page."""
+
+    number: int
+    """Counted from 1."""
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Heading:
+    """A section: from its heading line to the next heading of its level or above."""
+
+    level: int
+    """1 for the outermost."""
+    title: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A file turned into text."""
+
+    text: str
+    """Markdown. Every span of pages, headings and chunks points into it."""
+    media_type: str
+    parser: str
+    """Name and version of the loader, such as `pdf/1 pypdfium2 5.15.2`."""
+    title: str = ""
+    language: str | None = None
+    """ISO 639-1 code, where it could be told."""
+    pages: tuple[Page, ...] = ()
+    headings: tuple[Heading, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A passage of a document: `text == document.text[start:end]`, exactly."""
+
+    text: str
+    start: int
+    end: int
+    ordinal: int
+    context: str = ""
+    """Title and heading path, indexed together with the text."""
+    page: int | None = None
+    """Page on which it starts."""
+    language: str | None = None
+
+    @property
+    def indexed_text(self) -> str:
+        """What encoder and lexical index read."""
+        return f"{self.context}\n{self.text}" if self.context else self.text
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A passage that search found."""
+
+    chunk_id: int
+    document_id: str
+    document_name: str
+    document_sha256: str
+    collection_id: str
+    text: str
+    start: int
+    end: int
+    page: int | None
+    context: str
+    score: float
+    """Fused score; higher is better. Comparable within one search only."""
+    dense_score: float | None
+    """Cosine similarity, -1 to 1."""
+    lexical_score: float | None
+    """BM25, 0 and up."""

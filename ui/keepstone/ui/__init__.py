@@ -1,0 +1,1 @@
+"""The faces: web (Gradio), http (OpenAI-compatible API), cli."""
