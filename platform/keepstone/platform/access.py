@@ -1,0 +1,140 @@
+"""Who may do what: the one place that decides. Denied unless something here allows it.
+
+A principal that may not read an object gets `NotFound`, as if it did not exist; one that may read it but not do more
+gets `Forbidden`. Search takes a `Scope`, which only `readable_scope` makes, so nothing can be searched that was not
+authorized first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from keepstone.platform.database.tables import AnswerRow, CollectionRow, ConversationRow, GrantRow, JobRow
+from keepstone.platform.errors import Forbidden, NotFound, did_you_mean
+
+Action = Literal["read", "write", "own"]
+_CredentialScope = Literal["read", "write", "admin"]
+Owned = ConversationRow | AnswerRow | JobRow
+
+ROLES: dict[str, frozenset[Action]] = {
+    "reader": frozenset({"read"}),
+    "writer": frozenset({"read", "write"}),
+    "owner": frozenset({"read", "write", "own"}),
+}
+_NEEDED_SCOPE: dict[Action, _CredentialScope] = {"read": "read", "write": "write", "own": "write"}
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Somebody who was recognised by a credential.
+
+    `scopes` are those of the credential: a key made for reading cannot write, whoever owns it.
+    """
+
+    id: str
+    name: str
+    is_admin: bool
+    scopes: frozenset[str]
+
+    def needs_admin(self) -> None:
+        """Raise `Forbidden` unless this is an administrator with an administrator's credential."""
+        if not (self.is_admin and "admin" in self.scopes):
+            raise Forbidden("Only an administrator may do this", fix="Use a key with the scope 'admin'")
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """The collections that one search may look into. Made by `readable_scope` only."""
+
+    collection_ids: tuple[str, ...]
+
+
+def authorize(session: Session, principal: Principal, action: Action, obj: CollectionRow | Owned) -> None:
+    """Let `principal` do `action` to `obj`, or raise.
+
+    Collections: the owner, grants and administrators. Conversations, answers and jobs: their own principal (jobs also
+    administrators, and whoever may read the collection may watch its jobs).
+
+    Raises:
+        NotFound: the principal may not even read it.
+        Forbidden: it may read it, but not do this, or the credential's scopes do not reach.
+    """
+    allowed = _allowed(session, principal, obj)
+    if "read" not in allowed:
+        raise NotFound(f"No such {_kind(obj)}")
+    if action not in allowed:
+        raise Forbidden(f"You may read this {_kind(obj)} but not change it", fix="Ask its owner for the role 'writer'")
+    needed = _NEEDED_SCOPE[action]
+    # Talking is the main thing a reading key is for, so one's own conversations need no more than `read`.
+    if needed not in principal.scopes and not (isinstance(obj, ConversationRow) and "read" in principal.scopes):
+        raise Forbidden(
+            f"This credential lacks the scope {needed!r}", fix="Make a key with it: `keepstone keys create`"
+        )
+
+
+def find_collection(session: Session, principal: Principal, name_or_id: str, action: Action = "read") -> CollectionRow:
+    """Return the collection of that name or id, authorized for `action`.
+
+    Raises:
+        NotFound: there is none that this principal may read; the message suggests the nearest readable name.
+    """
+    row = session.scalar(
+        sa.select(CollectionRow).where((CollectionRow.name == name_or_id) | (CollectionRow.id == name_or_id))
+    )
+    try:
+        if row is None:
+            raise NotFound("No such collection")
+        authorize(session, principal, action, row)
+    except NotFound as error:
+        names = [each.name for each in readable_collections(session, principal)]
+        fix = did_you_mean(name_or_id, names) if names else "Create it: `keepstone ingest PATH --collection NAME`"
+        raise NotFound(f"No collection {name_or_id!r}", fix=fix) from error
+    return row
+
+
+def readable_collections(session: Session, principal: Principal) -> list[CollectionRow]:
+    """Return every collection that this principal may read, by name."""
+    query = sa.select(CollectionRow).order_by(CollectionRow.name)
+    if "read" not in principal.scopes:
+        return []
+    if not principal.is_admin:
+        granted = sa.select(GrantRow.collection_id).where(GrantRow.principal_id == principal.id)
+        query = query.where((CollectionRow.owner_id == principal.id) | CollectionRow.id.in_(granted))
+    return list(session.scalars(query))
+
+
+def readable_scope(session: Session, principal: Principal, names: Iterable[str] | None = None) -> Scope:
+    """Return the scope of a search: the named collections, or all that the principal may read."""
+    if names is None:
+        return Scope(tuple(row.id for row in readable_collections(session, principal)))
+    return Scope(tuple(find_collection(session, principal, name).id for name in names))
+
+
+def _allowed(session: Session, principal: Principal, obj: CollectionRow | Owned) -> frozenset[Action]:
+    if isinstance(obj, CollectionRow):
+        return _allowed_in_collection(session, principal, obj)
+    if obj.principal_id == principal.id:
+        return ROLES["owner"]
+    if isinstance(obj, JobRow):
+        if principal.is_admin:
+            return ROLES["owner"]
+        collection = session.get(CollectionRow, obj.collection_id) if obj.collection_id else None
+        if collection:
+            return _allowed_in_collection(session, principal, collection)
+    return frozenset()
+
+
+def _allowed_in_collection(session: Session, principal: Principal, collection: CollectionRow) -> frozenset[Action]:
+    if principal.is_admin or collection.owner_id == principal.id:
+        return ROLES["owner"]
+    grant = session.get(GrantRow, (collection.id, principal.id))
+    return ROLES.get(grant.role, frozenset()) if grant else frozenset()
+
+
+def _kind(obj: CollectionRow | Owned) -> str:
+    return type(obj).__name__.removesuffix("Row").lower()
