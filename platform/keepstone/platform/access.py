@@ -41,6 +41,13 @@ class Principal:
     is_admin: bool
     scopes: frozenset[str]
 
+    def needs_scope(self, scope: str) -> None:
+        """Raise `Forbidden` unless the credential reaches this far."""
+        if scope not in self.scopes:
+            raise Forbidden(
+                f"This credential lacks the scope {scope!r}", fix="Make a key with it: `keepstone keys create`"
+            )
+
     def needs_admin(self) -> None:
         """Raise `Forbidden` unless this is an administrator with an administrator's credential."""
         if not (self.is_admin and "admin" in self.scopes):
@@ -64,17 +71,13 @@ def authorize(session: Session, principal: Principal, action: Action, obj: Colle
         NotFound: the principal may not even read it.
         Forbidden: it may read it, but not do this, or the credential's scopes do not reach.
     """
-    allowed = _allowed(session, principal, obj)
+    allowed = allowed_actions(session, principal, obj)
     if "read" not in allowed:
         raise NotFound(f"No such {_kind(obj)}")
     if action not in allowed:
         raise Forbidden(f"You may read this {_kind(obj)} but not change it", fix="Ask its owner for the role 'writer'")
-    needed = _NEEDED_SCOPE[action]
-    # Talking is the main thing a reading key is for, so one's own conversations need no more than `read`.
-    if needed not in principal.scopes and not (isinstance(obj, ConversationRow) and "read" in principal.scopes):
-        raise Forbidden(
-            f"This credential lacks the scope {needed!r}", fix="Make a key with it: `keepstone keys create`"
-        )
+    # Talking is what a reading key is for, so one's own conversations need no more than `read`.
+    principal.needs_scope("read" if isinstance(obj, ConversationRow) else _NEEDED_SCOPE[action])
 
 
 def find_collection(session: Session, principal: Principal, name_or_id: str, action: Action = "read") -> CollectionRow:
@@ -86,15 +89,12 @@ def find_collection(session: Session, principal: Principal, name_or_id: str, act
     row = session.scalar(
         sa.select(CollectionRow).where((CollectionRow.name == name_or_id) | (CollectionRow.id == name_or_id))
     )
-    try:
-        if row is None:
-            raise NotFound("No such collection")
+    if row is not None and "read" in allowed_actions(session, principal, row):
         authorize(session, principal, action, row)
-    except NotFound as error:
-        names = [each.name for each in readable_collections(session, principal)]
-        fix = did_you_mean(name_or_id, names) if names else "Create it: `keepstone ingest PATH --collection NAME`"
-        raise NotFound(f"No collection {name_or_id!r}", fix=fix) from error
-    return row
+        return row
+    names = [each.name for each in readable_collections(session, principal)]
+    fix = did_you_mean(name_or_id, names) if names else "Create it: `keepstone ingest PATH --collection NAME`"
+    raise NotFound(f"No collection {name_or_id!r}", fix=fix)
 
 
 def readable_collections(session: Session, principal: Principal) -> list[CollectionRow]:
@@ -115,9 +115,10 @@ def readable_scope(session: Session, principal: Principal, names: Iterable[str] 
     return Scope(tuple(find_collection(session, principal, name).id for name in names))
 
 
-def _allowed(session: Session, principal: Principal, obj: CollectionRow | Owned) -> frozenset[Action]:
+def allowed_actions(session: Session, principal: Principal, obj: CollectionRow | Owned) -> frozenset[Action]:
+    """Return all that `principal` may do to `obj`, whatever its credential's scopes; empty when it may not see it."""
     if isinstance(obj, CollectionRow):
-        return _allowed_in_collection(session, principal, obj)
+        return _actions_in_collection(session, principal, obj)
     if obj.principal_id == principal.id:
         return ROLES["owner"]
     if isinstance(obj, JobRow):
@@ -125,11 +126,11 @@ def _allowed(session: Session, principal: Principal, obj: CollectionRow | Owned)
             return ROLES["owner"]
         collection = session.get(CollectionRow, obj.collection_id) if obj.collection_id else None
         if collection:
-            return _allowed_in_collection(session, principal, collection)
+            return _actions_in_collection(session, principal, collection)
     return frozenset()
 
 
-def _allowed_in_collection(session: Session, principal: Principal, collection: CollectionRow) -> frozenset[Action]:
+def _actions_in_collection(session: Session, principal: Principal, collection: CollectionRow) -> frozenset[Action]:
     if principal.is_admin or collection.owner_id == principal.id:
         return ROLES["owner"]
     grant = session.get(GrantRow, (collection.id, principal.id))

@@ -1,0 +1,179 @@
+"""Conversations and feedback. A conversation belongs to one principal, and nobody else may read it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from keepstone.platform.access import Principal, authorize, find_collection
+from keepstone.platform.database import Database
+from keepstone.platform.database.tables import (
+    AnswerRow,
+    ConversationRow,
+    FeedbackRow,
+    MessageRow,
+    utc_now,
+)
+from keepstone.platform.errors import InvalidInput, NotFound
+
+_TITLE_LENGTH = 60
+
+
+@dataclass(frozen=True, slots=True)
+class ConversationInfo:
+    """A conversation in a list."""
+
+    id: str
+    collection_id: str | None
+    title: str
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class StoredMessage:
+    """One turn, with the provenance record and rating of the answer it shows."""
+
+    id: str
+    role: Literal["user", "assistant"]
+    content: str
+    answer_id: str | None
+    record: dict[str, Any] | None
+    rating: int | None
+
+
+class Conversations:
+    """The conversations of an installation."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def start(self, principal: Principal, collection: str | None, first_question: str) -> ConversationInfo:
+        """Begin a conversation, titled after its first question."""
+        with self._database.transaction() as session:
+            collection_id = find_collection(session, principal, collection).id if collection else None
+            principal.needs_scope("read")
+            row = ConversationRow(principal_id=principal.id, collection_id=collection_id, title=_title(first_question))
+            session.add(row)
+            session.flush()
+            return _info(row)
+
+    def list(self, principal: Principal, limit: int = 50) -> list[ConversationInfo]:
+        """Return the principal's conversations, the latest first."""
+        with self._database.reading() as session:
+            query = (
+                sa.select(ConversationRow)
+                .where(ConversationRow.principal_id == principal.id)
+                .order_by(ConversationRow.updated_at.desc())
+                .limit(limit)
+            )
+            return [_info(row) for row in session.scalars(query)]
+
+    def messages(self, principal: Principal, conversation_id: str) -> list[StoredMessage]:
+        """Return the turns of a conversation in order."""
+        with self._database.reading() as session:
+            _find(session, principal, conversation_id)
+            query = (
+                sa.select(MessageRow, AnswerRow, FeedbackRow.rating)
+                .outerjoin(AnswerRow, AnswerRow.id == MessageRow.answer_id)
+                .outerjoin(
+                    FeedbackRow,
+                    (FeedbackRow.answer_id == AnswerRow.id) & (FeedbackRow.principal_id == principal.id),
+                )
+                .where(MessageRow.conversation_id == conversation_id)
+                .order_by(MessageRow.ordinal)
+            )
+            return [_message(message, answer, rating) for message, answer, rating in session.execute(query).tuples()]
+
+    def append(
+        self,
+        principal: Principal,
+        conversation_id: str,
+        role: Literal["user", "assistant"],
+        content: str,
+        answer_id: str | None = None,
+    ) -> None:
+        """Add a turn at the end."""
+        with self._database.transaction() as session:
+            row = _find(session, principal, conversation_id)
+            last = session.scalar(
+                sa.select(sa.func.max(MessageRow.ordinal)).where(MessageRow.conversation_id == row.id)
+            )
+            session.add(
+                MessageRow(
+                    conversation_id=row.id,
+                    ordinal=0 if last is None else last + 1,
+                    role=role,
+                    content=content,
+                    answer_id=answer_id,
+                )
+            )
+            row.updated_at = utc_now()
+
+    def delete(self, principal: Principal, conversation_id: str) -> None:
+        """Remove a conversation with its turns."""
+        with self._database.transaction() as session:
+            row = _find(session, principal, conversation_id)
+            session.execute(sa.delete(MessageRow).where(MessageRow.conversation_id == row.id))
+            session.delete(row)
+
+    def rate(self, principal: Principal, answer_id: str, rating: int, comment: str = "") -> None:
+        """Say that an answer was good (1) or bad (-1); a later rating replaces an earlier one, 0 takes it back."""
+        if rating not in (-1, 0, 1):
+            raise InvalidInput(f"A rating cannot be {rating}", fix="Use 1 for good, -1 for bad, 0 to take it back")
+        with self._database.transaction() as session:
+            answer = session.get(AnswerRow, answer_id)
+            if answer is None or answer.principal_id != principal.id:
+                raise NotFound(f"No answer {answer_id!r}")
+            mine = (FeedbackRow.answer_id == answer_id, FeedbackRow.principal_id == principal.id)
+            session.execute(sa.delete(FeedbackRow).where(*mine))
+            if rating:
+                session.add(FeedbackRow(answer_id=answer_id, principal_id=principal.id, rating=rating, comment=comment))
+
+    def provenance(self, principal: Principal, answer_id: str) -> dict[str, Any]:
+        """Return the stored record of what made an answer."""
+        with self._database.reading() as session:
+            answer = session.get(AnswerRow, answer_id)
+            if answer is None:
+                raise NotFound(f"No answer {answer_id!r}")
+            authorize(session, principal, "read", answer)
+            return {
+                "id": answer.id,
+                "question": answer.question,
+                "standalone_question": answer.standalone_question,
+                "content": answer.content,
+                "outcome": answer.outcome,
+                "created_at": answer.created_at.isoformat(),
+                **answer.record,
+            }
+
+
+def _find(session: Session, principal: Principal, conversation_id: str) -> ConversationRow:
+    row = session.get(ConversationRow, conversation_id)
+    if row is None or row.principal_id != principal.id:
+        raise NotFound(f"No conversation {conversation_id!r}", fix="It may have been deleted; start a new one")
+    authorize(session, principal, "write", row)
+    return row
+
+
+def _info(row: ConversationRow) -> ConversationInfo:
+    return ConversationInfo(id=row.id, collection_id=row.collection_id, title=row.title, updated_at=row.updated_at)
+
+
+def _message(message: MessageRow, answer: AnswerRow | None, rating: int | None) -> StoredMessage:
+    return StoredMessage(
+        id=message.id,
+        role="user" if message.role == "user" else "assistant",
+        content=message.content,
+        answer_id=message.answer_id,
+        record=answer.record if answer else None,
+        rating=rating,
+    )
+
+
+def _title(question: str) -> str:
+    flat = " ".join(question.split())
+    return flat if len(flat) <= _TITLE_LENGTH else flat[: _TITLE_LENGTH - 1] + "…"

@@ -1,0 +1,97 @@
+"""The plain data of an answer, and the events by which it is streamed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from keepstone.retrieval.types import Hit
+
+Outcome = Literal["answered", "declined", "stopped", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A passage as the language model was shown it, under the number by which it is cited."""
+
+    number: int
+    hit: Hit
+    text: str
+    """The hit's text, shortened at its end where the token budget ran out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A stretch of the answer and what it rests on."""
+
+    start: int
+    end: int
+    """Its characters in the answer's content, without the citation mark."""
+    citation: int | None
+    """Number of the passage that supports it; None when nothing does."""
+    support: float
+    """0 to 1: how much of the claim stands in the cited passage."""
+    quote_start: int | None = None
+    quote_end: int | None = None
+    """The characters of the document that support it."""
+    attributed: bool = False
+    """True when the mark was set by checking rather than written by the model."""
+
+    @property
+    def supported(self) -> bool:
+        """Whether a passage supports it."""
+        return self.citation is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A checked answer."""
+
+    id: str
+    question: str
+    standalone_question: str
+    content: str
+    """Text with citation marks such as `[2]`."""
+    outcome: Outcome
+    passages: tuple[Passage, ...]
+    claims: tuple[Claim, ...]
+    record: dict[str, Any]
+    """The provenance record, as stored."""
+
+    @property
+    def cited(self) -> tuple[Passage, ...]:
+        """The passages that support something, in order of their first citation."""
+        numbers = dict.fromkeys(claim.citation for claim in self.claims if claim.citation is not None)
+        by_number = {passage.number: passage for passage in self.passages}
+        return tuple(by_number[number] for number in numbers)
+
+
+@dataclass(frozen=True, slots=True)
+class Searching:
+    """The search began, with the question as understood."""
+
+    standalone_question: str
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The passages that the answer will be made from."""
+
+    passages: tuple[Passage, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TextDelta:
+    """More text of the answer; its citation marks are checked already."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The whole answer, stored."""
+
+    answer: Answer
+
+
+AnswerEvent = Searching | Found | TextDelta | Finished

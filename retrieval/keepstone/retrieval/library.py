@@ -1,0 +1,412 @@
+"""Collections and documents, as their people see them: every call names its principal and is authorized.
+
+Adding a document stores its bytes and marks it `queued`; `ingest` turns queued documents into chunks. Deleting takes
+rows and chunks away in one transaction, so that no search finds them from that moment on; the indexes follow.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import BinaryIO, Literal
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from keepstone.platform.access import (
+    ROLES,
+    Principal,
+    allowed_actions,
+    authorize,
+    find_collection,
+    readable_collections,
+)
+from keepstone.platform.blobs import BlobStore
+from keepstone.platform.database import Database
+from keepstone.platform.database.tables import (
+    ChangeRow,
+    ChunkRow,
+    CollectionRow,
+    DocumentRow,
+    DocumentState,
+    GrantRow,
+    PrincipalRow,
+    utc_now,
+)
+from keepstone.platform.errors import Conflict, InvalidInput, NotFound, did_you_mean
+from keepstone.retrieval.types import Heading, Page
+
+_COLLECTION_NAME = re.compile(r"\w[\w .-]{0,62}", re.UNICODE)
+_MAX_NAME = 255
+_UNFINISHED = (DocumentState.QUEUED, DocumentState.LOADING, DocumentState.ENCODING)
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionInfo:
+    """A collection and how full it is."""
+
+    id: str
+    name: str
+    description: str
+    documents: int
+    chunks: int
+    can_write: bool
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentInfo:
+    """A document without its text."""
+
+    id: str
+    collection_id: str
+    name: str
+    state: DocumentState
+    error: str | None
+    """Why it failed, and the fix."""
+    sha256: str | None
+    """Hash of the bytes that its passages were made from; None until it was ready once."""
+    size: int
+    """Bytes."""
+    media_type: str | None
+    title: str | None
+    language: str | None
+    chunks: int
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class AddedDocument:
+    """What became of a file that was handed in."""
+
+    document: DocumentInfo
+    outcome: Literal["queued", "unchanged", "duplicate"]
+    """`unchanged`: same name, same bytes. `duplicate`: same bytes under another name, which `document` shows."""
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentText:
+    """A document's text with what lies in it."""
+
+    document: DocumentInfo
+    text: str
+    pages: tuple[Page, ...]
+    headings: tuple[Heading, ...]
+
+
+class Library:
+    """The collections of one installation.
+
+    Args:
+        database: where the rows are.
+        blobs: where the bytes are.
+        encoder_version: version of the encoder that new collections are indexed with.
+        max_file_bytes: largest file accepted.
+        on_change: called after chunks were removed, with the collection's id, so that its indexes follow at once.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        blobs: BlobStore,
+        *,
+        encoder_version: str,
+        max_file_bytes: int,
+        on_change: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self._database = database
+        self._blobs = blobs
+        self._encoder_version = encoder_version
+        self._max_file_bytes = max_file_bytes
+        self._on_change = on_change
+
+    def create_collection(self, principal: Principal, name: str, description: str = "") -> CollectionInfo:
+        """Make an empty collection that `principal` owns.
+
+        Raises:
+            InvalidInput: the name cannot be used.
+            Conflict: it is taken.
+        """
+        name = unicodedata.normalize("NFC", name).strip()
+        if not _COLLECTION_NAME.fullmatch(name):
+            raise InvalidInput(
+                f"A collection cannot be named {name[:80]!r}",
+                fix="Use 1 to 63 letters, digits, spaces, dots, dashes or underscores; begin with a letter or digit",
+            )
+        principal.needs_scope("write")
+        with self._database.transaction() as session:
+            if session.scalar(sa.select(CollectionRow.id).where(CollectionRow.name == name)):
+                raise Conflict(f"A collection named {name!r} exists already", fix="Choose another name")
+            row = CollectionRow(
+                name=name, description=description, owner_id=principal.id, encoder=self._encoder_version
+            )
+            session.add(row)
+            session.flush()
+            return _collection_infos(session, principal, [row])[0]
+
+    def collections(self, principal: Principal) -> list[CollectionInfo]:
+        """Return every collection that `principal` may read, by name."""
+        with self._database.reading() as session:
+            return _collection_infos(session, principal, readable_collections(session, principal))
+
+    def collection(self, principal: Principal, name: str) -> CollectionInfo:
+        """Return one collection by name or id."""
+        with self._database.reading() as session:
+            return _collection_infos(session, principal, [find_collection(session, principal, name)])[0]
+
+    def delete_collection(self, principal: Principal, name: str) -> None:
+        """Remove a collection with all its documents; only its owner and administrators may."""
+        with self._database.transaction() as session:
+            row = find_collection(session, principal, name, "own")
+            collection_id = row.id
+            session.execute(sa.delete(ChunkRow).where(ChunkRow.collection_id == collection_id))
+            session.execute(sa.delete(DocumentRow).where(DocumentRow.collection_id == collection_id))
+            session.execute(sa.delete(ChangeRow).where(ChangeRow.collection_id == collection_id))
+            session.delete(row)
+        self._on_change(collection_id)
+
+    def grant(self, principal: Principal, name: str, to: str, role: str) -> None:
+        """Give the principal named `to` a role in a collection."""
+        if role not in ROLES:
+            raise InvalidInput(f"No role {role!r}", fix=did_you_mean(role, list(ROLES)))
+        with self._database.transaction() as session:
+            collection = find_collection(session, principal, name, "own")
+            who = _principal_named(session, to)
+            session.merge(GrantRow(collection_id=collection.id, principal_id=who.id, role=role))
+
+    def revoke(self, principal: Principal, name: str, whom: str) -> None:
+        """Take away what `grant` gave."""
+        with self._database.transaction() as session:
+            collection = find_collection(session, principal, name, "own")
+            who = _principal_named(session, whom)
+            session.execute(
+                sa.delete(GrantRow).where(GrantRow.collection_id == collection.id, GrantRow.principal_id == who.id)
+            )
+
+    def add_document(self, principal: Principal, collection: str, name: str, stream: BinaryIO) -> AddedDocument:
+        """Store a file's bytes and queue it; the same bytes twice make nothing new.
+
+        Args:
+            principal: who hands it in; needs to write in the collection.
+            collection: name or id.
+            name: the file's name, or its path below the folder that is being ingested.
+            stream: its bytes, read once.
+
+        Raises:
+            InvalidInput: the name cannot be used.
+            LimitExceeded: the file is larger than `ingestion.max_file_mb`.
+            StorageFull: no room; nothing was stored.
+        """
+        name = clean_name(name)
+        with self._database.reading() as session:
+            collection_id = find_collection(session, principal, collection, "write").id
+        blob = self._blobs.put(stream, max_bytes=self._max_file_bytes)
+        with self._database.transaction() as session:
+            find_collection(session, principal, collection_id, "write")
+            return _add_row(session, collection_id, name, blob.sha256, blob.size)
+
+    def documents(
+        self, principal: Principal, collection: str, *, after: str | None = None, limit: int = 100
+    ) -> list[DocumentInfo]:
+        """Return documents of a collection by name, beginning behind the name `after`."""
+        with self._database.reading() as session:
+            collection_id = find_collection(session, principal, collection).id
+            query = sa.select(DocumentRow).where(DocumentRow.collection_id == collection_id)
+            if after is not None:
+                query = query.where(DocumentRow.name > after)
+            return [_info(row) for row in session.scalars(query.order_by(DocumentRow.name).limit(limit))]
+
+    def document(self, principal: Principal, document_id: str) -> DocumentInfo:
+        """Return one document."""
+        with self._database.reading() as session:
+            return _info(_find_document(session, principal, document_id))
+
+    def document_text(self, principal: Principal, document_id: str) -> DocumentText:
+        """Return one document with its text.
+
+        Raises:
+            Conflict: it has no text, since it is not ready yet or failed.
+        """
+        with self._database.reading() as session:
+            row = _find_document(session, principal, document_id)
+            if row.text is None:
+                raise Conflict(f"{row.name!r} has no text yet", fix=row.error or "Wait until it is ready")
+            return DocumentText(
+                document=_info(row),
+                text=row.text,
+                pages=tuple(Page(*page) for page in row.pages or ()),
+                headings=tuple(Heading(*heading) for heading in row.headings or ()),
+            )
+
+    def document_bytes(self, principal: Principal, document_id: str) -> tuple[DocumentInfo, BinaryIO]:
+        """Return one document and its original bytes, to be closed by the caller."""
+        info = self.document(principal, document_id)
+        with self._database.reading() as session:
+            row = _find_document(session, principal, document_id)
+            sha256 = row.sha256 or row.pending_sha256
+        if sha256 is None:
+            raise NotFound(f"The original of {info.name!r} is not stored")
+        return info, self._blobs.open(sha256)
+
+    def delete_document(self, principal: Principal, document_id: str) -> DocumentInfo:
+        """Remove a document from the collection, its indexes and all future answers, at once."""
+        with self._database.transaction() as session:
+            row = _find_document(session, principal, document_id, "write")
+            info = _info(row)
+            self._database.lock_changes(session)
+            remove_chunks(session, row)
+            session.delete(row)
+        self._on_change(info.collection_id)
+        return info
+
+    def requeue(self, principal: Principal, collection: str, document_ids: Sequence[str] | None = None) -> list[str]:
+        """Queue failed and cancelled documents again and return their ids.
+
+        Args:
+            principal: needs to write in the collection.
+            collection: name or id.
+            document_ids: which; None means all that failed or were cancelled.
+        """
+        stopped = (DocumentState.FAILED, DocumentState.CANCELLED)
+        with self._database.transaction() as session:
+            collection_id = find_collection(session, principal, collection, "write").id
+            query = sa.select(DocumentRow).where(
+                DocumentRow.collection_id == collection_id, DocumentRow.state.in_(stopped)
+            )
+            if document_ids is not None:
+                query = query.where(DocumentRow.id.in_(document_ids))
+            rows = list(session.scalars(query.order_by(DocumentRow.created_at, DocumentRow.id)))
+            for row in rows:
+                row.state, row.error = DocumentState.QUEUED, None
+                row.pending_sha256 = row.pending_sha256 or row.sha256
+            return [row.id for row in rows]
+
+
+def clean_name(name: str) -> str:
+    """Return a file name that is safe to show and to store: relative, with `/`, no `..`, no control characters.
+
+    Raises:
+        InvalidInput: nothing usable is left, or it is longer than 255 characters.
+    """
+    text = unicodedata.normalize("NFC", name).replace("\\", "/")
+    text = "".join(c for c in text if unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Co", "Cn"))
+    parts = [part.strip() for part in text.split("/")]
+    cleaned = "/".join(part for part in parts if part not in ("", ".", "..") and not re.fullmatch(r"[A-Za-z]:", part))
+    if not cleaned or len(cleaned) > _MAX_NAME:
+        raise InvalidInput(
+            f"A document cannot be named {name[:80]!r}", fix=f"Rename the file: 1 to {_MAX_NAME} visible characters"
+        )
+    return cleaned
+
+
+def remove_chunks(session: Session, document: DocumentRow) -> int:
+    """Delete a document's chunks and tell the indexes; the caller holds `Database.lock_changes`.
+
+    Returns:
+        How many there were.
+    """
+    ids = list(session.scalars(sa.select(ChunkRow.id).where(ChunkRow.document_id == document.id).order_by(ChunkRow.id)))
+    if ids:
+        session.execute(sa.delete(ChunkRow).where(ChunkRow.document_id == document.id))
+        session.execute(
+            sa.insert(ChangeRow),
+            [{"collection_id": document.collection_id, "chunk_id": each, "added": False} for each in ids],
+        )
+    return len(ids)
+
+
+def _add_row(session: Session, collection_id: str, name: str, sha256: str, size: int) -> AddedDocument:
+    in_collection = sa.select(DocumentRow).where(DocumentRow.collection_id == collection_id)
+    row = session.scalar(in_collection.where(DocumentRow.name == name))
+    if row is not None:
+        return _replace(row, sha256, size)
+    same = session.scalar(
+        in_collection.where(
+            (DocumentRow.sha256 == sha256) | (DocumentRow.pending_sha256 == sha256),
+            DocumentRow.state != DocumentState.FAILED,
+        )
+    )
+    if same is not None:
+        return AddedDocument(_info(same), "duplicate")
+    row = DocumentRow(
+        collection_id=collection_id, name=name, size=size, pending_sha256=sha256, state=DocumentState.QUEUED
+    )
+    session.add(row)
+    session.flush()
+    return AddedDocument(_info(row), "queued")
+
+
+def _replace(row: DocumentRow, sha256: str, size: int) -> AddedDocument:
+    ready = row.state == DocumentState.READY and row.sha256 == sha256
+    waiting = row.state in _UNFINISHED and row.pending_sha256 == sha256
+    if ready or waiting:
+        return AddedDocument(_info(row), "unchanged")
+    row.pending_sha256, row.size = sha256, size
+    row.state, row.error, row.updated_at = DocumentState.QUEUED, None, utc_now()
+    return AddedDocument(_info(row), "queued")
+
+
+def _find_document(
+    session: Session, principal: Principal, document_id: str, action: Literal["read", "write"] = "read"
+) -> DocumentRow:
+    row = session.get(DocumentRow, document_id)
+    collection = session.get(CollectionRow, row.collection_id) if row else None
+    if row is None or collection is None:
+        raise NotFound(f"No document {document_id!r}", fix="It may have been deleted; list what is there")
+    try:
+        authorize(session, principal, action, collection)
+    except NotFound as error:
+        raise NotFound(f"No document {document_id!r}", fix="It may have been deleted; list what is there") from error
+    return row
+
+
+def _principal_named(session: Session, name: str) -> PrincipalRow:
+    row = session.scalar(sa.select(PrincipalRow).where(PrincipalRow.name == name))
+    if row is None:
+        raise NotFound(f"Nobody is named {name!r}", fix="Add them: `keepstone keys create --for NAME`")
+    return row
+
+
+def _collection_infos(session: Session, principal: Principal, rows: list[CollectionRow]) -> list[CollectionInfo]:
+    counts = {
+        collection_id: (documents, chunks)
+        for collection_id, documents, chunks in session.execute(
+            sa.select(
+                DocumentRow.collection_id, sa.func.count(), sa.func.coalesce(sa.func.sum(DocumentRow.chunk_count), 0)
+            )
+            .where(DocumentRow.collection_id.in_([row.id for row in rows]))
+            .group_by(DocumentRow.collection_id)
+        )
+    }
+    return [
+        CollectionInfo(
+            id=row.id,
+            name=row.name,
+            description=row.description,
+            documents=counts.get(row.id, (0, 0))[0],
+            chunks=int(counts.get(row.id, (0, 0))[1]),
+            can_write="write" in allowed_actions(session, principal, row),
+            created_at=row.created_at,
+        )
+        for row in rows
+    ]
+
+
+def _info(row: DocumentRow) -> DocumentInfo:
+    return DocumentInfo(
+        id=row.id,
+        collection_id=row.collection_id,
+        name=row.name,
+        state=DocumentState(row.state),
+        error=row.error,
+        sha256=row.sha256,
+        size=row.size,
+        media_type=row.media_type,
+        title=row.title,
+        language=row.language,
+        chunks=row.chunk_count,
+        updated_at=row.updated_at,
+    )
