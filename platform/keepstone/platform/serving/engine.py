@@ -6,7 +6,7 @@ replies, for tests and demonstrations).
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -57,13 +57,29 @@ class Reply:
     completion_tokens: int
 
 
+class ByteStream(Protocol):
+    """Bytes as they come; an asynchronous generator of bytes is one."""
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        """Return itself."""
+        ...
+
+    async def __anext__(self) -> bytes:
+        """Return the next bytes."""
+        ...
+
+    async def aclose(self) -> None:
+        """Stop: nothing further is wanted."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Forwarded:
     """An answer of the engine passed on byte by byte. `body` must be read to its end or closed (`aclose`)."""
 
     status: int
     media_type: str
-    body: AsyncIterator[bytes]
+    body: ByteStream
 
 
 class Engine(Protocol):
@@ -91,7 +107,7 @@ class Engine(Protocol):
         """Return the whole answer."""
         ...
 
-    def stream_chat(self, request: ChatRequest) -> AsyncIterator[Delta]:
+    def stream_chat(self, request: ChatRequest) -> AsyncGenerator[Delta, None]:
         """Yield the answer piece by piece; closing the iterator stops the engine's work."""
         ...
 

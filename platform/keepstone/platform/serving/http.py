@@ -1,0 +1,271 @@
+"""The engine behind HTTP: vLLM, or any OpenAI-compatible server.
+
+engine = HttpEngine("http://127.0.0.1:8101/v1", model="smollm2-135m-instruct", max_model_len=8192, api_key=key)
+reply = await engine.chat(ChatRequest(messages=(Message("user", "Hello"),), max_tokens=32))
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, aclosing, contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+import structlog
+
+from keepstone.platform.errors import EngineUnavailable, InvalidInput, KeepstoneError, LimitExceeded
+from keepstone.platform.serving.engine import ChatRequest, Delta, Forwarded, Reply
+from keepstone.platform.serving.tokens import TokenCounter
+from keepstone.platform.serving.wire import Flavour, events, parse_delta, parse_reply, request_body, server_message
+
+_CONNECT_TIMEOUT_S = 5.0
+_READY_TIMEOUT_S = 3.0
+_MAX_REPLY_BYTES = 64 * 1024 * 1024
+_TOO_LONG: Final = ("maximum context length", "context_length_exceeded", "maximum model length", "max_model_len")
+_log = structlog.get_logger(__name__)
+
+
+class HttpEngine:
+    """A client of one OpenAI-compatible server; one event loop may use it from many tasks.
+
+    It follows neither redirects nor the proxies of the environment: the address in the settings is the one asked.
+
+    Args:
+        base_url: the server's base URL with `/v1`.
+        model: name under which it serves the model.
+        max_model_len: longest prompt plus answer, in tokens.
+        api_key: key sent with every request.
+        model_dir: folder of the model, whose tokenizer counts exactly; None: counts are estimates.
+        flavour: what the server is, which decides how grammars are sent. None: asked of the server once.
+        max_streams: how many requests may be with the server at once; the others wait.
+        timeout_s: longest time one request may take. A stream that falls silent is noticed within twice that.
+        explain: says why the server may be down, such as `EngineSupervisor.explain`; used in error messages.
+        fix: what mends a server that is down.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        model: str,
+        max_model_len: int,
+        api_key: str | None = None,
+        model_dir: Path | None = None,
+        flavour: Flavour | None = None,
+        max_streams: int = 64,
+        timeout_s: float = 600.0,
+        explain: Callable[[], str | None] = lambda: None,
+        fix: str = "Run `keepstone status`; if the server is external, check engine.url",
+    ) -> None:
+        self._model = model
+        self._max_model_len = max_model_len
+        self._flavour = flavour
+        self._timeout_s = timeout_s
+        self._explain = explain
+        self._fix = fix
+        self._tokens = TokenCounter(model_dir)
+        self._base_url = base_url.rstrip("/")
+        headers = {"accept-encoding": "identity", "content-type": "application/json"}
+        if api_key:
+            headers["authorization"] = f"Bearer {api_key}"
+        self._client = _client(headers, max_streams, httpx.Timeout(timeout_s, connect=_CONNECT_TIMEOUT_S))
+        # Apart from the others, so that a health check does not queue behind them.
+        self._probe = _client(headers, 4, httpx.Timeout(_READY_TIMEOUT_S))
+
+    @property
+    def model(self) -> str:
+        """Name under which the model is served."""
+        return self._model
+
+    @property
+    def max_model_len(self) -> int:
+        """Longest prompt plus answer, in tokens."""
+        return self._max_model_len
+
+    def count_tokens(self, text: str) -> int:
+        """Return how many tokens `text` takes: exact with a model folder, else an upper estimate."""
+        return self._tokens.count(text)
+
+    async def chat(self, request: ChatRequest) -> Reply:
+        """Return the whole answer; cancelling the task stops the server's work."""
+        body = request_body(request, self._model, stream=False, flavour=await self._ask_flavour())
+        with self._worded_errors():
+            async with asyncio.timeout(self._timeout_s):
+                response = await self._send("/chat/completions", body)
+                try:
+                    await self._refuse_errors(response)
+                    return parse_reply(await _read(response, _MAX_REPLY_BYTES))
+                finally:
+                    await response.aclose()
+
+    async def stream_chat(self, request: ChatRequest) -> AsyncGenerator[Delta, None]:
+        """Yield the answer piece by piece; closing the iterator closes the connection, which stops the server."""
+        body = request_body(request, self._model, stream=True, flavour=await self._ask_flavour())
+        opened = await self._open("/chat/completions", body, pass_refusals=False)
+        finish_reason: str | None = None
+        counted = False
+        with self._worded_errors():
+            async with aclosing(opened), aclosing(events(opened)) as stream:
+                async for event in stream:
+                    if "error" in event:
+                        raise self._error_event(event)
+                    delta = parse_delta(event)
+                    finish_reason = finish_reason or delta.finish_reason
+                    if finish_reason and delta.completion_tokens is not None and not counted:
+                        counted = True
+                        yield Delta(delta.text, finish_reason, delta.prompt_tokens, delta.completion_tokens)
+                    elif delta.text:
+                        yield Delta(delta.text)
+        if not counted:
+            yield Delta("", finish_reason or "stop")
+
+    async def forward(self, path: str, body: Mapping[str, Any]) -> Forwarded:
+        """Pass an OpenAI request on and its answer back, byte by byte as they come.
+
+        `model` is filled in where the body has none. A refusal of the request (4xx) is passed back like an answer;
+        a server that is down, broken (5xx) or that refuses our key raises `EngineUnavailable`, as does reading a body
+        whose connection dies.
+        """
+        opened = await self._open(path, {"model": self._model} | dict(body), pass_refusals=True)
+        return Forwarded(opened.status, opened.media_type, opened)
+
+    async def ready(self) -> bool:
+        """Tell whether the server answers now."""
+        managed = self._flavour == "vllm"
+        url = f"{self._base_url.removesuffix('/v1')}/health" if managed else f"{self._base_url}/models"
+        try:
+            return (await self._probe.get(url)).status_code == httpx.codes.OK
+        except httpx.HTTPError:
+            return False
+
+    async def close(self) -> None:
+        """Release the connections."""
+        await self._client.aclose()
+        await self._probe.aclose()
+
+    async def _ask_flavour(self) -> Flavour:
+        """Ask an unknown server once what it is: vLLM says so as the owner of its models."""
+        if self._flavour is None:
+            with self._worded_errors():
+                response = await self._probe.get(f"{self._base_url}/models")
+            if response.status_code != httpx.codes.OK:
+                raise self._error(response.status_code, server_message(response.content))
+            self._flavour = "vllm" if b'"owned_by":"vllm"' in response.content.replace(b": ", b":") else "openai"
+            _log.info("engine.flavour", flavour=self._flavour)
+        return self._flavour
+
+    async def _send(self, path: str, body: Mapping[str, Any]) -> httpx.Response:
+        content = json.dumps(body, separators=(",", ":")).encode()
+        return await self._client.send(
+            self._client.build_request("POST", self._base_url + path, content=content), stream=True
+        )
+
+    async def _open(self, path: str, body: Mapping[str, Any], *, pass_refusals: bool) -> _Body:
+        deadline = time.monotonic() + self._timeout_s
+        with self._worded_errors():
+            response = await self._send(path, body)
+        try:
+            if not (pass_refusals and _is_refusal(response.status_code)):
+                with self._worded_errors():
+                    await self._refuse_errors(response)
+        except BaseException:
+            await response.aclose()
+            raise
+        return _Body(response, deadline, self._worded_errors)
+
+    async def _refuse_errors(self, response: httpx.Response) -> None:
+        if response.status_code != httpx.codes.OK:
+            raise self._error(response.status_code, server_message(await _read(response, _MAX_REPLY_BYTES)))
+
+    def _error_event(self, event: Mapping[str, Any]) -> KeepstoneError:
+        inner = event["error"]
+        code = inner.get("code") if isinstance(inner, dict) else None
+        status = code if isinstance(code, int) and code >= 400 else 500
+        return self._error(status, server_message(json.dumps(event).encode()))
+
+    def _error(self, status: int, message: str) -> KeepstoneError:
+        if status in (400, 413, 422) and any(sign in message for sign in _TOO_LONG):
+            return LimitExceeded(
+                f"Too long for the model: {message}",
+                fix="Ask with less text, or raise engine.max_model_len where the model allows it",
+            )
+        if _is_refusal(status):
+            return InvalidInput(
+                f"The engine refused the request: {message or f'HTTP {status}'}",
+                fix="`keepstone models list` shows the models" if status == 404 else None,
+            )
+        if status in (401, 403):
+            return EngineUnavailable("The engine refused the key", fix="Mend engine.api_key in keepstone.toml")
+        if 300 <= status < 400:
+            return EngineUnavailable("The engine's address only redirects", fix="Mend engine.url in keepstone.toml")
+        return EngineUnavailable(f"The engine failed: {message or f'HTTP {status}'}", fix=self._fix)
+
+    @contextmanager
+    def _worded_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except EngineUnavailable as error:
+            error.fix = error.fix or self._fix
+            raise
+        except (httpx.PoolTimeout, TimeoutError, httpx.ReadTimeout) as error:
+            message = f"The engine did not finish within {self._timeout_s:g} s"
+            raise EngineUnavailable(message, fix="Ask again later, or raise engine.request_timeout_s") from error
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            reason = self._explain() or f"The engine at {self._base_url} does not answer"
+            raise EngineUnavailable(reason, fix=self._fix) from error
+
+
+class _Body:
+    """The bytes of an answer, as they come. A class, since closing a generator that never ran would close nothing."""
+
+    def __init__(
+        self, response: httpx.Response, deadline: float, worded: Callable[[], AbstractContextManager[None]]
+    ) -> None:
+        self.status = response.status_code
+        self.media_type = response.headers.get("content-type", "application/json")
+        self._response = response
+        self._chunks = response.aiter_raw()
+        self._deadline = deadline
+        self._worded = worded
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        try:
+            with self._worded():
+                self._check_deadline()
+                return await anext(self._chunks)
+        except BaseException:
+            await self._response.aclose()
+            raise
+
+    def _check_deadline(self) -> None:
+        if time.monotonic() > self._deadline:
+            raise TimeoutError
+
+    async def aclose(self) -> None:
+        await self._response.aclose()
+
+
+def _client(headers: dict[str, str], connections: int, timeout: httpx.Timeout) -> httpx.AsyncClient:
+    limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
+    return httpx.AsyncClient(headers=headers, timeout=timeout, limits=limits, trust_env=False, follow_redirects=False)
+
+
+def _is_refusal(status: int) -> bool:
+    """Tell whether a status blames the request rather than the server or our key."""
+    return 400 <= status < 500 and status not in (401, 403, 407, 408, 429)
+
+
+async def _read(response: httpx.Response, limit: int) -> bytes:
+    read = bytearray()
+    async for chunk in response.aiter_raw():
+        read += chunk
+        if len(read) > limit:
+            raise EngineUnavailable(f"The engine answered with more than {limit} bytes")
+    return bytes(read)
