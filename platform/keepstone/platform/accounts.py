@@ -151,6 +151,16 @@ def revoke(session: Session, principal: Principal, credential_id: str) -> None:
     row.revoked_at = row.revoked_at or utc_now()
 
 
+def revoke_secret(session: Session, secret: str, kind: Kind) -> None:
+    """Make the credential with this secret worthless, as when somebody signs out; does nothing if there is none."""
+    session.execute(
+        sa.update(CredentialRow)
+        .where(CredentialRow.secret_sha256 == _hash(secret), CredentialRow.kind == kind)
+        .where(CredentialRow.revoked_at.is_(None))
+        .values(revoked_at=utc_now())
+    )
+
+
 def list_api_keys(session: Session, principal: Principal) -> list[CredentialRow]:
     """Return the principal's API keys that work, newest first."""
     return list(
