@@ -12,10 +12,10 @@ from pathlib import Path
 
 CONSTRAINTS = Path(__file__).resolve().parent.parent / "constraints"
 HEADERS = {
-    "cpu.txt": "# Versions that `make up` and `make test` install on a machine without a GPU. Written by `make pins`.\n",
+    "cpu.txt": "# What `make up` and `make test` install on a machine without a GPU. Written by `make pins`.\n",
     "cuda.txt": (
-        "# Versions that `make up` and `make test` install where `nvidia-smi` answers. Written by `make pins`.\n"
-        "# The same releases as in cpu.txt, torch in its CUDA build. Nobody has run this set on a GPU yet: docs/gpu.md.\n"
+        "# What `make up` and `make test` install where `nvidia-smi` answers. Written by `make pins`.\n"
+        "# The releases of cpu.txt, torch in its CUDA build. Nobody has run this set on a GPU yet: docs/gpu.md.\n"
     ),
 }
 
