@@ -7,7 +7,7 @@ PINS := $(wildcard constraints/*.txt)
 BOOTSTRAP := scripts/bootstrap.py scripts/debian.py
 # Unit tests before the slow end-to-end ones: what fails, fails early.
 TESTS := $(filter-out tests/e2e,$(patsubst %/,%,$(sort $(wildcard tests/*/)))) $(wildcard tests/test_*.py) tests/e2e
-BENCHMARKS := $(filter-out __init__ harness compare,$(basename $(notdir $(wildcard benchmarks/*.py))))
+BENCHMARKS := $(filter-out __init__ harness targets compare smoke,$(basename $(notdir $(wildcard benchmarks/*.py))))
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
