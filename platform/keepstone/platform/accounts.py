@@ -161,16 +161,12 @@ def revoke_secret(session: Session, secret: str, kind: Kind) -> None:
     )
 
 
-def list_api_keys(session: Session, principal: Principal) -> list[CredentialRow]:
-    """Return the principal's API keys that work, newest first."""
-    return list(
-        session.scalars(
-            sa.select(CredentialRow)
-            .where(CredentialRow.principal_id == principal.id, CredentialRow.kind == "api_key")
-            .where(CredentialRow.revoked_at.is_(None))
-            .order_by(CredentialRow.created_at.desc())
-        )
-    )
+def list_api_keys(session: Session, principal: Principal, *, everybody: bool = False) -> list[CredentialRow]:
+    """Return the principal's API keys that were not revoked, newest first; with `everybody`, those of all."""
+    query = sa.select(CredentialRow).where(CredentialRow.kind == "api_key", CredentialRow.revoked_at.is_(None))
+    if not everybody:
+        query = query.where(CredentialRow.principal_id == principal.id)
+    return list(session.scalars(query.order_by(CredentialRow.created_at.desc(), CredentialRow.id)))
 
 
 def _find(session: Session, secret: str, kinds: Iterable[str]) -> tuple[CredentialRow, PrincipalRow]:
