@@ -209,15 +209,42 @@ class Library:
             return _add_row(session, collection_id, name, blob.sha256, blob.size)
 
     def documents(
-        self, principal: Principal, collection: str, *, after: str | None = None, limit: int = 100
+        self,
+        principal: Principal,
+        collection: str,
+        *,
+        after: str | None = None,
+        limit: int = 100,
+        offset: int = 0,
+        containing: str = "",
     ) -> list[DocumentInfo]:
-        """Return documents of a collection by name, beginning behind the name `after`."""
+        """Return documents of a collection by name.
+
+        Args:
+            principal: who asks.
+            collection: name or id.
+            after: begin behind this name.
+            limit: how many at most.
+            offset: how many to pass over.
+            containing: only documents with this in their names, in whatever case.
+        """
         with self._database.reading() as session:
-            collection_id = find_collection(session, principal, collection).id
-            query = sa.select(DocumentRow).where(DocumentRow.collection_id == collection_id)
+            query = sa.select(DocumentRow).where(*_named(session, principal, collection, containing))
             if after is not None:
                 query = query.where(DocumentRow.name > after)
-            return [_info(row) for row in session.scalars(query.order_by(DocumentRow.name).limit(limit))]
+            return [_info(row) for row in session.scalars(query.order_by(DocumentRow.name).limit(limit).offset(offset))]
+
+    def count_documents(
+        self, principal: Principal, collection: str, *, containing: str = ""
+    ) -> dict[DocumentState, int]:
+        """Return how many documents of a collection are in which state; states without any are left out."""
+        with self._database.reading() as session:
+            query = (
+                sa.select(DocumentRow.state, sa.func.count())
+                .where(*_named(session, principal, collection, containing))
+                .group_by(DocumentRow.state)
+            )
+            return {DocumentState(state): count for state, count in session.execute(query).tuples()}
 
     def document(self, principal: Principal, document_id: str) -> DocumentInfo:
         """Return one document."""
@@ -347,6 +374,15 @@ def _replace(row: DocumentRow, sha256: str, size: int) -> AddedDocument:
     row.pending_sha256, row.size = sha256, size
     row.state, row.error, row.updated_at = DocumentState.QUEUED, None, utc_now()
     return AddedDocument(_info(row), "queued")
+
+
+def _named(
+    session: Session, principal: Principal, collection: str, containing: str
+) -> tuple[sa.ColumnElement[bool], ...]:
+    in_collection = DocumentRow.collection_id == find_collection(session, principal, collection).id
+    if not containing:
+        return (in_collection,)
+    return in_collection, DocumentRow.name.icontains(containing, autoescape=True)
 
 
 def _find_document(
