@@ -1,4 +1,6 @@
-"""Two ways to do the same thing, measured in turn in one run::
+"""Two ways to do the same thing, measured in turn in one run.
+
+::
 
     figure = interleaved(keepstone_rate, bare_rate, runs=context.runs).ratio("http_throughput_ratio")
 
