@@ -41,6 +41,8 @@ from keepstone.retrieval.types import Heading, Page
 
 _COLLECTION_NAME = re.compile(r"\w[\w .-]{0,62}", re.UNICODE)
 _MAX_NAME = 255
+# Well below the smallest limit on bound variables of a statement.
+_IDS_PER_STATEMENT = 5000
 _UNFINISHED = (DocumentState.QUEUED, DocumentState.LOADING, DocumentState.ENCODING)
 
 
@@ -245,6 +247,18 @@ class Library:
                 .group_by(DocumentRow.state)
             )
             return {DocumentState(state): count for state, count in session.execute(query).tuples()}
+
+    def documents_by_id(self, principal: Principal, collection: str, ids: Sequence[str]) -> list[DocumentInfo]:
+        """Return those of the named documents that are in the collection, by name."""
+        with self._database.reading() as session:
+            collection_id = find_collection(session, principal, collection).id
+            found: list[DocumentRow] = []
+            for start in range(0, len(ids), _IDS_PER_STATEMENT):
+                some = DocumentRow.id.in_(ids[start : start + _IDS_PER_STATEMENT])
+                found += session.scalars(
+                    sa.select(DocumentRow).where(DocumentRow.collection_id == collection_id, some)
+                )
+            return sorted((_info(row) for row in found), key=lambda info: info.name)
 
     def document(self, principal: Principal, document_id: str) -> DocumentInfo:
         """Return one document."""
