@@ -146,6 +146,9 @@ class SearchSettings(_Section):
 class AnsweringSettings(_Section):
     """How questions are answered."""
 
+    style: Literal["auto", "write", "quote"] = "auto"
+    """`write`: the model formulates the answer. `quote`: it repeats the sentence that answers best, which even the
+    smallest model does truthfully. `auto` writes with models of a billion parameters or more."""
     passages: int = Field(default=5, ge=1, le=50)
     """How many passages are given to the language model."""
     max_context_tokens: int = Field(default=3000, ge=256)
@@ -230,6 +233,11 @@ class Settings(BaseSettings):
         """SQLAlchemy URL of the database, with its password."""
         chosen = self.database.url
         return chosen.get_secret_value() if chosen else f"sqlite:///{self.home / 'keepstone.db'}"
+
+    @property
+    def jobs_url(self) -> str:
+        """SQLAlchemy URL of the durable steps of jobs: a file of their own beside SQLite, else the same server."""
+        return self.database_url if self.database.url else f"sqlite:///{self.home / 'jobs.db'}"
 
     @property
     def blob_url(self) -> str:

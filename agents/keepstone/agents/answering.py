@@ -1,0 +1,253 @@
+"""Grounded answering: understand, search, pack, ask the model, check every sentence, keep the record.
+
+async for event in Answerer(...).answer(principal, "How long is the warranty?", collections=["manuals"]): ...
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import anyio
+from anyio.to_thread import run_sync
+
+from keepstone.agents.checking import StreamChecker
+from keepstone.agents.condense import condense
+from keepstone.agents.evidence import ABSTAIN_BELOW, evidence_score
+from keepstone.agents.grammars import citing_grammar, quoting_grammar
+from keepstone.agents.packing import pack
+from keepstone.agents.prompts import PROMPT_VERSION, quote_prompt, write_prompt
+from keepstone.agents.quotes import Quote, find_quotes
+from keepstone.agents.record import provenance_record, store_answer
+from keepstone.agents.support import Evidence
+from keepstone.agents.types import Answer, AnswerEvent, Claim, Finished, Found, Outcome, Passage, Searching, TextDelta
+from keepstone.platform.access import Principal, readable_scope
+from keepstone.platform.database import Database
+from keepstone.platform.errors import InvalidInput
+from keepstone.platform.serving.engine import ChatRequest, Engine, Message
+from keepstone.platform.settings import AnsweringSettings
+from keepstone.retrieval.encoder import Encoder
+from keepstone.retrieval.search import Searcher, SearchResult
+
+Style = Literal["write", "quote"]
+
+_HISTORY_TURNS = 6
+_PROMPT_ROOM = 400
+_QUOTE_CHOICES = 3
+_DECLINED = {
+    "zh": "文档中没有找到这个问题的答案。",
+    "en": "I could not find this in the documents.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class AnsweringModel:
+    """The language model as answers record it."""
+
+    name: str
+    version: str
+    style: Style
+    """`write`: it formulates the answer. `quote`: it is too small for that and repeats a sentence."""
+
+
+@dataclass(slots=True)
+class _Draft:
+    """An answer in the making."""
+
+    principal: Principal
+    question: str
+    standalone: str
+    result: SearchResult
+    passages: tuple[Passage, ...]
+    evidence: float
+    threshold: float
+    started: float
+    content: str = ""
+    claims: list[Claim] = field(default_factory=list)
+    outcome: Outcome = "stopped"
+    timings: dict[str, float] = field(default_factory=dict)
+    tokens: dict[str, int | None] = field(default_factory=dict)
+
+    def clock(self, stage: str) -> None:
+        """Note the milliseconds since the question came."""
+        self.timings.setdefault(stage, round((time.perf_counter() - self.started) * 1000, 1))
+
+
+class Answerer:
+    """Answers questions from the collections that the asker may read."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        searcher: Searcher,
+        encoder: Encoder,
+        engine: Engine,
+        model: AnsweringModel,
+        settings: AnsweringSettings,
+    ) -> None:
+        self._database = database
+        self._searcher = searcher
+        self._encoder = encoder
+        self._engine = engine
+        self._model = model
+        self._settings = settings
+
+    async def answer(
+        self,
+        principal: Principal,
+        question: str,
+        *,
+        collections: Sequence[str] | None = None,
+        history: Sequence[Message] = (),
+        max_tokens: int | None = None,
+        temperature: float | None = None,
+    ) -> AsyncIterator[AnswerEvent]:
+        """Yield `Searching`, `Found`, `TextDelta`s and `Finished`.
+
+        Closing the iterator stops the engine; what was written by then is stored with the outcome `stopped`.
+
+        Args:
+            principal: who asks; only what they may read is searched.
+            question: the last message of the conversation.
+            collections: names or ids; None searches all readable ones.
+            history: the turns before.
+            max_tokens: longest answer; None takes the setting.
+            temperature: randomness; None takes the setting.
+
+        Raises:
+            InvalidInput: the question is empty.
+            NotFound: there is no such collection.
+            EngineUnavailable: the language model does not answer.
+        """
+        started = time.perf_counter()
+        question = question.strip()
+        if not question:
+            raise InvalidInput("The question is empty", fix="Type a question")
+        recent = tuple(history[-_HISTORY_TURNS:])
+        standalone = await condense(self._engine, question, recent, rewrite=self._model.style == "write")
+        yield Searching(standalone)
+        draft = await run_sync(self._search, principal, question, standalone, collections, started)
+        yield Found(draft.passages)
+        try:
+            async with aclosing(self._write(draft, recent, max_tokens, temperature)) as pieces:
+                async for piece in pieces:
+                    draft.clock("first_token")
+                    yield TextDelta(piece)
+        except Exception:
+            draft.outcome = "failed"
+            raise
+        finally:
+            # The record is kept also when the asker went away.
+            with anyio.CancelScope(shield=True):
+                answer = await run_sync(self._finish, draft)
+        yield Finished(answer)
+
+    def _search(
+        self, principal: Principal, question: str, standalone: str, collections: Sequence[str] | None, started: float
+    ) -> _Draft:
+        with self._database.reading() as session:
+            scope = readable_scope(session, principal, collections)
+        result = self._searcher.search(scope, standalone, k=max(self._settings.passages, 10))
+        room = self._engine.max_model_len - self._settings.max_answer_tokens - _PROMPT_ROOM
+        passages = pack(
+            result.hits,
+            limit=self._settings.passages,
+            budget=min(self._settings.max_context_tokens, room),
+            count_tokens=self._engine.count_tokens,
+        )
+        threshold = ABSTAIN_BELOW if self._settings.abstain_below is None else self._settings.abstain_below
+        score = evidence_score(standalone, result, passages)
+        draft = _Draft(principal, question, standalone, result, passages, score, threshold, started)
+        draft.clock("search")
+        return draft
+
+    async def _write(
+        self, draft: _Draft, history: Sequence[Message], max_tokens: int | None, temperature: float | None
+    ) -> AsyncIterator[str]:
+        """Yield the checked answer, keeping `draft` up to date."""
+        if not draft.passages or draft.evidence < draft.threshold:
+            draft.content = _DECLINED["zh" if draft.result.query_language == "zh" else "en"]
+            draft.outcome = "declined"
+            yield draft.content
+            return
+        if self._model.style == "quote":
+            quotes = await run_sync(self._quotes, draft)
+            if quotes:
+                yield await self._quote(draft, quotes)
+                return
+        request = ChatRequest(
+            messages=write_prompt(draft.question, draft.passages, history),
+            max_tokens=max_tokens or self._settings.max_answer_tokens,
+            temperature=self._settings.temperature if temperature is None else temperature,
+            grammar=citing_grammar([passage.number for passage in draft.passages]),
+        )
+        checker = StreamChecker(Evidence(draft.passages, draft.question))
+        draft.claims = checker.claims
+        async with aclosing(self._engine.stream_chat(request)) as deltas:
+            async for delta in deltas:
+                piece = checker.feed(delta.text)
+                draft.content = checker.content
+                if delta.finish_reason:
+                    draft.tokens = {"prompt": delta.prompt_tokens, "completion": delta.completion_tokens}
+                if piece:
+                    yield piece
+        rest = checker.finish()
+        draft.content = checker.content
+        draft.outcome = "answered"
+        if rest:
+            yield rest
+
+    def _quotes(self, draft: _Draft) -> list[Quote]:
+        weight = draft.result.dense_weight
+        return find_quotes(draft.standalone, draft.passages, self._encoder, dense_weight=weight, limit=_QUOTE_CHOICES)
+
+    async def _quote(self, draft: _Draft, quotes: Sequence[Quote]) -> str:
+        """Let the model choose one of the quotes and return it with its mark."""
+        by_text = {quote.text: quote for quote in reversed(quotes)}
+        request = ChatRequest(
+            messages=quote_prompt(draft.standalone, draft.passages),
+            max_tokens=max(self._engine.count_tokens(text) for text in by_text) + 8,
+            grammar=quoting_grammar(list(by_text)),
+        )
+        reply = await self._engine.chat(request)
+        quote = by_text.get(reply.text.strip(), quotes[0])
+        draft.tokens = {"prompt": reply.prompt_tokens, "completion": reply.completion_tokens}
+        draft.content = f"{quote.text} [{quote.number}]"
+        draft.claims = [
+            Claim(0, len(quote.text), quote.number, support=1.0, quote_start=quote.start, quote_end=quote.end)
+        ]
+        draft.outcome = "answered"
+        return draft.content
+
+    def _finish(self, draft: _Draft) -> Answer:
+        draft.clock("total")
+        record: dict[str, Any] = provenance_record(
+            result=draft.result,
+            passages=draft.passages,
+            claims=draft.claims,
+            evidence={"score": round(draft.evidence, 4), "threshold": draft.threshold},
+            versions={
+                "prompt": PROMPT_VERSION,
+                "model": self._model.name,
+                "model_version": self._model.version,
+                "style": self._model.style,
+                "encoder": self._encoder.version,
+            },
+            timings_ms=draft.timings,
+            tokens=draft.tokens,
+        )
+        return store_answer(
+            self._database,
+            draft.principal,
+            question=draft.question,
+            standalone_question=draft.standalone,
+            content=draft.content,
+            outcome=draft.outcome,
+            passages=draft.passages,
+            claims=tuple(draft.claims),
+            record=record,
+        )

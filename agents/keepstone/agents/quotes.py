@@ -1,0 +1,101 @@
+"""Finding the sentences that may answer a question, for models too small to write an answer of their own.
+
+Such a model is asked to repeat one of these sentences and can do nothing else (`grammars.quoting_grammar`): its answer
+is always a true quotation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from keepstone.agents.sentences import plain, sentence_spans
+from keepstone.agents.support import Evidence
+from keepstone.agents.types import Passage
+from keepstone.retrieval.analysis import tokens
+from keepstone.retrieval.encoder import Encoder
+
+_LONGEST = 400
+_SHORTEST_WORDS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """A sentence of a passage that may be the answer."""
+
+    number: int
+    """The passage's number."""
+    text: str
+    """The sentence without Markdown marks: what the model may write."""
+    start: int
+    end: int
+    """Its characters in the document."""
+    score: float
+
+
+def find_quotes(
+    question: str, passages: Sequence[Passage], encoder: Encoder, *, dense_weight: float, limit: int
+) -> list[Quote]:
+    """Return the sentences nearest to the question, best first.
+
+    Args:
+        question: the standalone question.
+        passages: where to look.
+        encoder: compares meanings.
+        dense_weight: 0 to 1, weight of meaning against words, as in the search that found the passages.
+        limit: most quotes.
+    """
+    candidates = [
+        (passage, start, end)
+        for passage in passages
+        for start, end in sentence_spans(passage.text)
+        if end - start <= _LONGEST and _worth_quoting(passage.text[start:end])
+    ]
+    if not candidates:
+        return []
+    texts = [plain(passage.text[start:end]) for passage, start, end in candidates]
+    lexical = _standardised(_word_overlap(question, texts, [passage for passage, _, _ in candidates], passages))
+    search = _standardised(np.array([passage.hit.score for passage, _, _ in candidates]))
+    scores = (1 - dense_weight) * lexical + 0.5 * search
+    if dense_weight > 0:
+        contexts = [f"{passage.hit.context}\n{text}" for (passage, _, _), text in zip(candidates, texts, strict=True)]
+        dense = encoder.encode_documents(contexts) @ encoder.encode_query(question)
+        scores = scores + dense_weight * _standardised(dense)
+    order = np.argsort(-scores, kind="stable")[:limit]
+    return [
+        Quote(
+            number=candidates[i][0].number,
+            text=texts[i],
+            start=candidates[i][0].hit.start + candidates[i][1],
+            end=candidates[i][0].hit.start + candidates[i][2],
+            score=float(scores[i]),
+        )
+        for i in order
+    ]
+
+
+def _worth_quoting(sentence: str) -> bool:
+    return not sentence.lstrip().startswith("#") and len(set(tokens(sentence))) >= _SHORTEST_WORDS
+
+
+def _word_overlap(
+    question: str, texts: Sequence[str], owners: Sequence[Passage], passages: Sequence[Passage]
+) -> np.ndarray:
+    evidence = Evidence(passages)
+    asked = set(tokens(question))
+    scores = []
+    for text, owner in zip(texts, owners, strict=True):
+        own = set(tokens(text))
+        context = set(tokens(owner.hit.context)) - own
+        scores.append(
+            sum(evidence.weight(word) for word in sorted(asked & own))
+            + 0.5 * sum(evidence.weight(word) for word in sorted(asked & context))
+        )
+    return np.array(scores)
+
+
+def _standardised(values: np.ndarray) -> np.ndarray:
+    spread = float(values.std())
+    return (values - values.mean()) / spread if spread > 1e-9 else np.zeros_like(values)

@@ -1,0 +1,63 @@
+"""Cutting text into sentences, table rows and list items: the units that are quoted, cited and checked."""
+
+from __future__ import annotations
+
+import re
+
+_BREAK = re.compile(
+    r"""
+    (?P<cjk>[。！？；]+[”’」』）]*)            # Chinese and Japanese sentences end without a space
+    | (?P<latin>[.!?]+["'”’)\]]*)(?=\s|$)    # others end before white space
+    """,
+    re.VERBOSE,
+)
+_ABBREVIATION = re.compile(
+    r"(?:\b(?:e\.g|i\.e|etc|approx|no|nos|fig|dr|mr|mrs|ms|st|vs|cf|incl|max|min|tel)|\b[A-Z])$", re.IGNORECASE
+)
+_NUMBERED_ITEM = re.compile(r"^\s*\d{1,3}$")
+_TABLE_RULE = re.compile(r"^[\s|:+-]+$")
+_MARKUP = re.compile(r"^\s*(?:[-*+]\s+|\d{1,3}[.)]\s+|#{1,6}\s+|>\s+)+|[*`]{1,3}|__")
+
+
+def sentence_spans(text: str) -> list[tuple[int, int]]:
+    """Return the spans of the sentences of Markdown text, in order and without surrounding white space.
+
+    A table row or a list item is never joined with its neighbours; rules between table rows are left out.
+    """
+    spans: list[tuple[int, int]] = []
+    position = 0
+    for line in text.splitlines(keepends=True):
+        if not _TABLE_RULE.match(line):
+            spans += _line_spans(text, position, position + len(line))
+        position += len(line)
+    return spans
+
+
+def plain(sentence: str) -> str:
+    """Return a sentence as a person would read it aloud: no list, heading or emphasis marks, cells joined by colons."""
+    line = sentence.strip()
+    if line.startswith("|"):
+        cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line.strip("|"))]
+        line = ": ".join(filter(None, [cells[0], "; ".join(cell for cell in cells[1:] if cell)]))
+    return " ".join(_MARKUP.sub("", line).split())
+
+
+def _line_spans(text: str, start: int, end: int) -> list[tuple[int, int]]:
+    if text[start:end].lstrip().startswith("|"):
+        return _stripped(text, start, end)
+    spans: list[tuple[int, int]] = []
+    begin = start
+    for match in _BREAK.finditer(text, start, end):
+        before = text[begin : match.start()]
+        if match["latin"] and (_ABBREVIATION.search(before) or _NUMBERED_ITEM.match(before)):
+            continue
+        spans += _stripped(text, begin, match.end())
+        begin = match.end()
+    return spans + _stripped(text, begin, end)
+
+
+def _stripped(text: str, start: int, end: int) -> list[tuple[int, int]]:
+    piece = text[start:end]
+    left = len(piece) - len(piece.lstrip())
+    right = len(piece.rstrip())
+    return [(start + left, start + right)] if right > left else []

@@ -1,0 +1,35 @@
+"""A follow-up must search for what was meant, and a model that invents words must not mislead the search."""
+
+from keepstone.agents.condense import condense
+from keepstone.platform.serving.engine import Message
+from keepstone.platform.serving.scripted import ScriptedEngine
+
+HISTORY = (
+    Message("user", "How long is the warranty of the Corvan 220?"),
+    Message("assistant", "It is three years. [1]"),
+)
+
+
+async def test_a_first_question_is_left_alone() -> None:
+    engine = ScriptedEngine()
+    assert await condense(engine, "How long?", (), rewrite=True) == "How long?"
+    assert engine.history == []
+
+
+async def test_a_faithful_rewriting_is_taken() -> None:
+    engine = ScriptedEngine(["How long is the warranty of the Corvan 220 in China?"])
+    rewritten = await condense(engine, "And in China?", HISTORY, rewrite=True)
+    assert rewritten == "How long is the warranty of the Corvan 220 in China?"
+
+
+async def test_an_unfaithful_rewriting_is_replaced_by_the_question_before() -> None:
+    engine = ScriptedEngine(["Elephants usually enjoy bananas in July."])
+    rewritten = await condense(engine, "And in China?", HISTORY, rewrite=True)
+    assert rewritten == "How long is the warranty of the Corvan 220? And in China?"
+
+
+async def test_small_models_are_not_asked() -> None:
+    engine = ScriptedEngine()
+    rewritten = await condense(engine, "And in China?", HISTORY, rewrite=False)
+    assert rewritten.endswith("And in China?")
+    assert engine.history == []
