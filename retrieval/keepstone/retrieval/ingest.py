@@ -1,0 +1,338 @@
+"""Ingestion: the durable job that turns queued documents into chunks, vectors and changes for the indexes.
+
+A job is cut into units of a few documents. Each unit loads its files in the worker pool, splits them, encodes all their
+chunks together, and commits each document in one transaction: a kill at any line leaves a document either as it was or
+done, and what was encoded before is found in the cache. One file's error is that file's alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import sqlalchemy as sa
+import structlog
+from sqlalchemy.orm import Session
+
+from keepstone.platform.access import Principal, find_collection
+from keepstone.platform.blobs import BlobStore
+from keepstone.platform.database import Database
+from keepstone.platform.database.tables import (
+    ChangeRow,
+    ChunkRow,
+    CollectionRow,
+    DocumentRow,
+    DocumentState,
+    JobRow,
+    JobState,
+)
+from keepstone.platform.errors import Cancelled, KeepstoneError, StorageFull, Unavailable
+from keepstone.platform.jobs import JobInfo, Jobs
+from keepstone.platform.settings import ChunkingSettings
+from keepstone.retrieval import embeddings
+from keepstone.retrieval.chunking import CHUNKER_VERSION, split
+from keepstone.retrieval.embeddings import batched
+from keepstone.retrieval.encoder import Encoder
+from keepstone.retrieval.indexes.catalog import IndexSet
+from keepstone.retrieval.library import remove_chunks
+from keepstone.retrieval.loaders.worker import LoadPool
+from keepstone.retrieval.types import Chunk, Document
+
+KIND = "ingest"
+_UNIT_DOCUMENTS = 32
+_UNIT_BYTES = 4 * 2**20
+# Chunks encoded between two commits of the cache: what a kill can cost at most.
+_ENCODE_SLICE = 512
+# The pool bounds how many files are read at once; further threads split what it has read.
+_LOAD_THREADS = 3
+_JOB_DOCUMENTS = 1000
+_UNFINISHED = (DocumentState.QUEUED, DocumentState.LOADING, DocumentState.ENCODING)
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Loaded:
+    """A document between its file and its rows."""
+
+    document_id: str
+    sha256: str
+    document: Document
+    chunks: list[Chunk]
+
+
+class Ingestion:
+    """The job kind `ingest`.
+
+    Args:
+        database: where rows go.
+        blobs: where the files' bytes are.
+        pool: loads files in processes that may be killed.
+        encoder: makes the vectors.
+        indexes: told when there is something new.
+        chunking: sizes of the chunks.
+        jobs: where the work is queued; this object registers itself there.
+    """
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        blobs: BlobStore,
+        pool: LoadPool,
+        encoder: Encoder,
+        indexes: IndexSet,
+        chunking: ChunkingSettings,
+        jobs: Jobs,
+    ) -> None:
+        self._database = database
+        self._blobs = blobs
+        self._pool = pool
+        self._encoder = encoder
+        self._indexes = indexes
+        self._chunking = chunking
+        self._jobs = jobs
+        jobs.register(KIND, self, own_progress=True)
+
+    @property
+    def chunker(self) -> str:
+        """Name, version and sizes of the chunker, for provenance."""
+        return f"{CHUNKER_VERSION} max={self._chunking.max_tokens} overlap={self._chunking.overlap_tokens}"
+
+    def submit(self, principal: Principal, collection: str, document_ids: Sequence[str]) -> str:
+        """Queue the ingestion of documents that the library holds as `queued`; return the job's id."""
+        with self._database.transaction() as session:
+            collection_id = find_collection(session, principal, collection, "write").id
+            return self._jobs.submit(
+                KIND,
+                {"documents": list(document_ids)},
+                principal_id=principal.id,
+                collection_id=collection_id,
+                session=session,
+            )
+
+    def resume(self) -> list[str]:
+        """Queue what waits without a job, and what another encoder made; return the new jobs' ids.
+
+        Called once at start. A process may die between storing a file and queueing its job, and the encoder named in
+        the settings may have changed since the last start.
+        """
+        with self._database.transaction() as session:
+            changed = list(
+                session.scalars(sa.select(CollectionRow).where(CollectionRow.encoder != self._encoder.version))
+            )
+            for collection in changed:
+                log.info("encoder_changed", collection=collection.name, encoder=self._encoder.version)
+                _requeue_all(session, collection.id)
+                collection.encoder = self._encoder.version
+            waiting = _without_job(session)
+            return [
+                self._jobs.submit(
+                    KIND, {"documents": list(ids)}, principal_id=None, collection_id=collection_id, session=session
+                )
+                for collection_id, all_ids in waiting.items()
+                for ids in batched(all_ids, _JOB_DOCUMENTS)
+            ]
+
+    def plan(self, job: JobInfo) -> list[Any]:
+        """Cut the job into units `[first, ids]`, each few enough documents that their chunks fit into memory."""
+        documents: list[str] = job.args["documents"]
+        stopped = (DocumentState.FAILED, DocumentState.CANCELLED)
+        with self._database.transaction() as session:
+            # On a retry of the whole job, what it left undone waits again.
+            session.execute(
+                sa.update(DocumentRow)
+                .where(DocumentRow.id.in_(documents), DocumentRow.state.in_(stopped))
+                .where(DocumentRow.pending_sha256.is_not(None))
+                .values(state=DocumentState.QUEUED, error=None)
+            )
+            sizes = dict(
+                session.execute(
+                    sa.select(DocumentRow.id, DocumentRow.size).where(DocumentRow.id.in_(documents))
+                ).tuples()
+            )
+        units: list[list[Any]] = []
+        room = 0
+        for index, document_id in enumerate(documents):
+            size = sizes.get(document_id, 0)
+            if not units or len(units[-1][1]) >= _UNIT_DOCUMENTS or size > room:
+                units.append([index, []])
+                room = _UNIT_BYTES
+            units[-1][1].append(document_id)
+            room -= size
+        job.progress(0, len(documents))
+        return units
+
+    def run(self, job: JobInfo, unit: Any) -> None:
+        """Bring the documents of one unit into the collection; those that are done already are passed over."""
+        first, document_ids = unit
+        total = len(job.args["documents"])
+        done = first
+        for group in self._groups(self._load_all(job, self._claim(document_ids))):
+            self._set_state([each.document_id for each in group], DocumentState.ENCODING)
+            self._encode(job, [chunk.indexed_text for each in group for chunk in each.chunks])
+            for each in group:
+                job.check_cancelled()
+                with self._database.transaction() as session:
+                    self._database.lock_changes(session)
+                    self._replace(session, each)
+            done += len(group)
+            job.progress(done, total)
+            if job.collection_id:
+                self._indexes.notify(job.collection_id)
+        job.progress(first + len(document_ids), total)
+
+    def finish(self, job: JobInfo, error: str | None) -> None:
+        """Give what the job left undone a final state, and let the indexes catch up with what it did."""
+        if job.collection_id:
+            self._indexes.catch_up(job.collection_id)
+        with self._database.transaction() as session:
+            session.execute(
+                sa.update(DocumentRow)
+                .where(DocumentRow.id.in_(job.args["documents"]), DocumentRow.state.in_(_UNFINISHED))
+                .values(state=DocumentState.CANCELLED if job.cancelled else DocumentState.FAILED, error=error)
+            )
+
+    def _claim(self, document_ids: Sequence[str]) -> list[tuple[str, str, str]]:
+        """Return (id, sha256, name) of the documents that still wait, and mark them as being loaded."""
+        with self._database.transaction() as session:
+            rows = session.scalars(
+                sa.select(DocumentRow).where(
+                    DocumentRow.id.in_(document_ids),
+                    DocumentRow.pending_sha256.is_not(None),
+                    DocumentRow.state.in_(_UNFINISHED),
+                )
+            ).all()
+            for row in rows:
+                row.state = DocumentState.LOADING
+            return [(row.id, str(row.pending_sha256), row.name) for row in rows]
+
+    def _load_all(self, job: JobInfo, pending: Sequence[tuple[str, str, str]]) -> Iterator[_Loaded]:
+        def load(item: tuple[str, str, str]) -> _Loaded | None:
+            job.check_cancelled()
+            document_id, sha256, name = item
+            try:
+                with self._blobs.local_path(sha256) as path:
+                    document = self._pool.load(path, name)
+                chunks = split(
+                    document,
+                    max_tokens=min(self._chunking.max_tokens, self._encoder.max_tokens),
+                    overlap_tokens=self._chunking.overlap_tokens,
+                    tokenizer=self._encoder,
+                )
+            except (Cancelled, StorageFull, Unavailable):
+                raise
+            except KeepstoneError as error:
+                self._fail(document_id, sha256, error)
+                return None
+            return _Loaded(document_id, sha256, document, chunks)
+
+        with ThreadPoolExecutor(max_workers=_LOAD_THREADS, thread_name_prefix="load") as threads:
+            for loaded in threads.map(load, pending):
+                if loaded is not None:
+                    yield loaded
+
+    @staticmethod
+    def _groups(loaded: Iterable[_Loaded]) -> Iterator[list[_Loaded]]:
+        """Gather small documents until their chunks fill a slice; meanwhile the pool reads on."""
+        group: list[_Loaded] = []
+        chunks = 0
+        for each in loaded:
+            group.append(each)
+            chunks += len(each.chunks)
+            if chunks >= _ENCODE_SLICE:
+                yield group
+                group, chunks = [], 0
+        if group:
+            yield group
+
+    def _encode(self, job: JobInfo, texts: Sequence[str]) -> None:
+        for start in range(0, len(texts), _ENCODE_SLICE):
+            job.check_cancelled()
+            embedded = embeddings.embed(self._database, self._encoder, texts[start : start + _ENCODE_SLICE])
+            with self._database.transaction() as session:
+                embeddings.store(session, embedded.new_rows)
+
+    def _replace(self, session: Session, loaded: _Loaded) -> None:
+        row = session.get(DocumentRow, loaded.document_id)
+        if row is None or row.pending_sha256 != loaded.sha256:
+            return  # deleted, or changed once more, while it was being read
+        remove_chunks(session, row)
+        if loaded.chunks:
+            session.execute(sa.insert(ChunkRow), [self._chunk_row(row, chunk) for chunk in loaded.chunks])
+            new_chunks = (
+                sa.select(ChunkRow.collection_id, ChunkRow.id, sa.true())
+                .where(ChunkRow.document_id == row.id)
+                .order_by(ChunkRow.id)
+            )
+            session.execute(sa.insert(ChangeRow).from_select(["collection_id", "chunk_id", "added"], new_chunks))
+        document = loaded.document
+        row.text = document.text
+        row.pages = [list(asdict(page).values()) for page in document.pages]
+        row.headings = [list(asdict(heading).values()) for heading in document.headings]
+        row.media_type, row.title, row.language = document.media_type, document.title, document.language
+        row.parser, row.chunker = document.parser, self.chunker
+        row.sha256, row.pending_sha256 = loaded.sha256, None
+        row.chunk_count = len(loaded.chunks)
+        row.state, row.error = DocumentState.READY, None
+
+    def _chunk_row(self, row: DocumentRow, chunk: Chunk) -> dict[str, Any]:
+        return {
+            "document_id": row.id,
+            "collection_id": row.collection_id,
+            "ordinal": chunk.ordinal,
+            "start": chunk.start,
+            "end": chunk.end,
+            "text": chunk.text,
+            "context": chunk.context,
+            "page": chunk.page,
+            "language": chunk.language,
+            "embedding_key": embeddings.key(self._encoder, chunk.indexed_text),
+        }
+
+    def _set_state(self, document_ids: Sequence[str], state: DocumentState) -> None:
+        with self._database.transaction() as session:
+            session.execute(
+                sa.update(DocumentRow)
+                .where(DocumentRow.id.in_(document_ids), DocumentRow.pending_sha256.is_not(None))
+                .values(state=state)
+            )
+
+    def _fail(self, document_id: str, sha256: str, error: KeepstoneError) -> None:
+        log.info("document_failed", document=document_id, reason=error.code)
+        with self._database.transaction() as session:
+            session.execute(
+                sa.update(DocumentRow)
+                .where(DocumentRow.id == document_id, DocumentRow.pending_sha256 == sha256)
+                .values(state=DocumentState.FAILED, error=str(error))
+            )
+
+
+def _requeue_all(session: Session, collection_id: str) -> None:
+    session.execute(
+        sa.update(DocumentRow)
+        .where(DocumentRow.collection_id == collection_id, DocumentRow.sha256.is_not(None))
+        .values(
+            state=DocumentState.QUEUED, pending_sha256=sa.func.coalesce(DocumentRow.pending_sha256, DocumentRow.sha256)
+        )
+    )
+
+
+def _without_job(session: Session) -> dict[str, list[str]]:
+    """Return, by collection, the unfinished documents that no unfinished job names."""
+    named: set[str] = set()
+    active = sa.select(JobRow.args).where(JobRow.kind == KIND, JobRow.state.in_((JobState.QUEUED, JobState.RUNNING)))
+    for args in session.scalars(active):
+        named.update(args["documents"])
+    waiting: dict[str, list[str]] = {}
+    rows = session.execute(
+        sa.select(DocumentRow.collection_id, DocumentRow.id)
+        .where(DocumentRow.state.in_(_UNFINISHED), DocumentRow.pending_sha256.is_not(None))
+        .order_by(DocumentRow.created_at, DocumentRow.id)
+    )
+    for collection_id, document_id in rows:
+        if document_id not in named:
+            waiting.setdefault(collection_id, []).append(document_id)
+    return waiting
