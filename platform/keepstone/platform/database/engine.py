@@ -61,7 +61,6 @@ class Database:
             else:
                 session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
             yield session
-            session.rollback()
 
     def lock_changes(self, session: Session) -> None:
         """Let this transaction alone append to the change sequence until it ends."""

@@ -289,8 +289,13 @@ class JobRow(Base):
     total: Mapped[int] = mapped_column(default=0)
     cancel_requested: Mapped[bool] = mapped_column(default=False)
     error: Mapped[str | None]
+    worker: Mapped[str | None]
+    """Name of the process that has it."""
+    attempts: Mapped[int] = mapped_column(default=0)
+    """How often the step in hand was begun; one that ends the process each time is given up."""
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
     updated_at: Mapped[datetime] = mapped_column(default=utc_now, onupdate=utc_now)
+    """Also the last sign of life of its worker."""
 
 
 class ModelRow(Base):

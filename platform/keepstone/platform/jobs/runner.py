@@ -1,0 +1,290 @@
+"""How one job runs: plan, then unit after unit, then finish, each a durable step whose outcome is plain JSON."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
+
+import structlog
+from sqlalchemy.exc import OperationalError
+
+from keepstone.platform import metrics
+from keepstone.platform.database.tables import JobRow, JobState
+from keepstone.platform.errors import Cancelled, KeepstoneError, ModelMissing, Unavailable
+from keepstone.platform.jobs.base import Abandoned, JobInfo, JobKind
+from keepstone.platform.jobs.durable import Step
+from keepstone.platform.jobs.records import JobRecords
+
+log = structlog.get_logger(__name__)
+_ENDED = metrics.counter("jobs", "Jobs that ended", "kind", "state")
+_STEPS = metrics.histogram("job_step_seconds", "Time of one step of a job", "kind", "step")
+
+# A step that was begun this often and never ended, not even by failing, is what ends the process.
+MAX_ATTEMPTS = 16
+BACKOFF_S = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 60.0, 60.0, 60.0)
+_CHECK_EVERY_S = 0.5
+
+Outcome = dict[str, Any]
+_T = TypeVar("_T")
+_GONE: Outcome = {"state": "gone"}
+_CANCELLED: Outcome = {"state": JobState.CANCELLED, "error": "Cancelled"}
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """A kind of job that this process can run."""
+
+    handler: JobKind
+    concurrency: int
+    own_progress: bool
+
+
+class JobRunner:
+    """Runs jobs, one per thread, until told to stop.
+
+    Args:
+        records: the table of jobs.
+        kinds: the handlers, by name.
+        worker: our name.
+        backoff_s: pauses between the tries of a step whose failure may pass.
+    """
+
+    def __init__(
+        self, records: JobRecords, kinds: Mapping[str, Registration], worker: str, backoff_s: Sequence[float]
+    ) -> None:
+        self._records = records
+        self._kinds = kinds
+        self._worker = worker
+        self._backoff_s = backoff_s
+        self._stopping = threading.Event()
+        self._cut_off = False
+        self._changed = threading.Condition()
+        self._active: dict[str, int] = {}
+
+    def run(self, job_id: str, step: Step) -> None:
+        """Run a job, or what is left of it, to its end.
+
+        Raises:
+            Abandoned: the process is closing; the job is to be run again.
+        """
+        self._count(job_id, +1)
+        try:
+            with structlog.contextvars.bound_contextvars(job=job_id):
+                self._run(job_id, step)
+        finally:
+            self._count(job_id, -1)
+
+    def active(self) -> list[str]:
+        """Return the ids of the jobs that run here now."""
+        with self._changed:
+            return list(self._active)
+
+    def stop(self, timeout_s: float) -> bool:
+        """End all jobs after the step in hand, and tell whether they ended in time.
+
+        Those that did not are cut off: what they still do is not recorded.
+        """
+        self._stopping.set()
+        with self._changed:
+            drained = self._changed.wait_for(lambda: not self._active, timeout_s)
+        self._cut_off = True
+        return drained
+
+    def _run(self, job_id: str, step: Step) -> None:
+        row = self._patiently(lambda: self._records.begin_step(job_id, self._worker, counted=False))
+        if row is None:
+            return
+        registered = self._kinds.get(row.kind)
+        if registered is None:
+            log.warning("job_of_unknown_kind", kind=row.kind)
+            raise Abandoned
+        log.info("job_started", kind=row.kind)
+        try:
+            outcome = self._steps(job_id, registered, step)
+            step("finish", partial(self._finish, job_id, row.kind, registered, outcome))
+        except Abandoned:
+            log.info("job_interrupted", kind=row.kind)
+            raise
+
+    def _steps(self, job_id: str, registered: Registration, step: Step) -> Outcome:
+        handler = registered.handler
+        planned: Outcome = step("plan", partial(self._attempt, job_id, "plan", handler.plan))
+        if "units" not in planned:
+            return planned
+        units: list[Any] = planned["units"]
+        for number, unit in enumerate(units, start=1):
+            done = None if registered.own_progress else number
+            action = partial(_run_unit, handler, unit)
+            outcome: Outcome = step("run", partial(self._attempt, job_id, "run", action, done=done))
+            if outcome["state"] != JobState.SUCCEEDED:
+                return outcome
+        return {"state": JobState.SUCCEEDED}
+
+    def _attempt(
+        self, job_id: str, name: str, action: Callable[[JobInfo], list[Any] | None], *, done: int | None = None
+    ) -> Outcome:
+        """Do a step, again and again while its failure may pass, and say how it went."""
+        pauses = iter(self._backoff_s)
+        counted = True
+        while True:
+            try:
+                return self._try(job_id, name, action, done, counted=counted)
+            except Cancelled:
+                return _CANCELLED
+            except (KeepstoneError, OperationalError) as error:
+                pause = next(pauses, None) if _may_pass(error) else None
+                if pause is None:
+                    return {"state": JobState.FAILED, "error": _worded(error)}
+                log.warning("job_step_will_be_tried_again", step=name, pause_s=pause, error=_worded(error))
+                counted = False
+                self._pause(pause)
+            except Exception as error:  # the boundary to handlers: whatever they raise ends their job only
+                log.exception("job_step_failed", step=name)
+                return {"state": JobState.FAILED, "error": _worded(error)}
+
+    def _try(
+        self, job_id: str, name: str, action: Callable[[JobInfo], list[Any] | None], done: int | None, *, counted: bool
+    ) -> Outcome:
+        self._stop_if_closing()
+        row = self._records.begin_step(job_id, self._worker, counted=counted)
+        if row is None:
+            return _GONE
+        if row.cancel_requested:
+            return _CANCELLED
+        if row.attempts > MAX_ATTEMPTS:
+            return {"state": JobState.FAILED, "error": _poison(name)}
+        try:
+            with _STEPS.labels(row.kind, name).time():
+                units = action(self._info(row))
+        except Abandoned:
+            self._records.forgive(job_id)
+            raise
+        self._stop_if_cut_off()
+        outcome: Outcome = {"state": JobState.SUCCEEDED}
+        if units is not None:
+            outcome["units"] = units
+        own_progress = self._kinds[row.kind].own_progress
+        self._records.end_step(job_id, done, total=len(units) if units is not None and not own_progress else None)
+        return outcome
+
+    def _finish(self, job_id: str, kind: str, registered: Registration, outcome: Outcome) -> None:
+        if outcome["state"] == "gone":
+            return
+        state, error = JobState(outcome["state"]), outcome.get("error")
+        tidied = self._tidy_up(job_id, registered.handler, state, error)
+        if tidied is not None and state == JobState.SUCCEEDED:
+            state, error = JobState.FAILED, tidied
+        self._patiently(lambda: self._records.end(job_id, state, error))
+        _ENDED.labels(kind, state).inc()
+        log.info("job_ended", kind=kind, state=str(state), error=error)
+
+    def _tidy_up(self, job_id: str, handler: JobKind, state: JobState, error: str | None) -> str | None:
+        """Call the handler's `finish`; return how that failed, if it did."""
+        pauses = iter(self._backoff_s)
+        counted = True
+        while True:
+            self._stop_if_closing()
+            try:
+                row = self._records.begin_step(job_id, self._worker, counted=counted)
+                if row is None:
+                    return None
+                if row.attempts > MAX_ATTEMPTS:
+                    return _poison("finish")
+                handler.finish(self._info(row, cancelled=state == JobState.CANCELLED), error)
+                self._stop_if_cut_off()
+            except Exception as failure:  # the boundary to handlers
+                pause = next(pauses, None) if _may_pass(failure) else None
+                if pause is None:
+                    log.exception("job_finish_failed")
+                    return _worded(failure)
+                counted = False
+                self._pause(pause)
+            else:
+                return None
+
+    def _patiently(self, action: Callable[[], _T]) -> _T:
+        """Do our own bookkeeping, however long the database is away."""
+        for pause in _forever(self._backoff_s):
+            self._stop_if_cut_off()
+            try:
+                return action()
+            except (KeepstoneError, OperationalError) as error:
+                if not _may_pass(error):
+                    raise
+                log.warning("jobs_wait_for_the_database", pause_s=pause, error=_worded(error))
+                self._pause(pause)
+        raise AssertionError
+
+    def _info(self, row: JobRow, *, cancelled: bool = False) -> JobInfo:
+        return JobInfo(
+            id=row.id,
+            kind=row.kind,
+            args=row.args,
+            principal_id=row.principal_id,
+            collection_id=row.collection_id,
+            attempt=max(row.attempts, 1),
+            cancelled=cancelled,
+            report=partial(self._records.progress, row.id),
+            check=self._checker(row.id),
+        )
+
+    def _checker(self, job_id: str) -> Callable[[], None]:
+        last = time.monotonic()
+
+        def check() -> None:
+            nonlocal last
+            self._stop_if_closing()
+            if time.monotonic() - last < _CHECK_EVERY_S:
+                return
+            last = time.monotonic()
+            if not self._records.is_wanted(job_id):
+                raise Cancelled("Cancelled")
+
+        return check
+
+    def _pause(self, seconds: float) -> None:
+        if self._stopping.wait(seconds):
+            raise Abandoned
+
+    def _stop_if_closing(self) -> None:
+        if self._stopping.is_set():
+            raise Abandoned
+
+    def _stop_if_cut_off(self) -> None:
+        if self._cut_off:
+            raise Abandoned
+
+    def _count(self, job_id: str, change: int) -> None:
+        with self._changed:
+            self._active[job_id] = self._active.get(job_id, 0) + change
+            if not self._active[job_id]:
+                del self._active[job_id]
+            self._changed.notify_all()
+
+
+def _run_unit(handler: JobKind, unit: Any, job: JobInfo) -> None:
+    handler.run(job, unit)
+
+
+def _forever(pauses: Sequence[float]) -> Iterator[float]:
+    yield from pauses
+    while True:
+        yield pauses[-1] if pauses else 1.0
+
+
+def _may_pass(error: Exception) -> bool:
+    return isinstance(error, Unavailable | OperationalError) and not isinstance(error, ModelMissing)
+
+
+def _worded(error: Exception) -> str:
+    if isinstance(error, KeepstoneError):
+        return str(error)
+    return f"An unexpected error stopped this job ({type(error).__name__}). The log has the details"
+
+
+def _poison(step: str) -> str:
+    return f"The step {step!r} was begun {MAX_ATTEMPTS} times, and each time the process ended in the midst of it"
