@@ -1,0 +1,129 @@
+"""The documentation says what is: commands exist, folders and settings are named, links lead somewhere."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from keepstone.platform.settings import Settings, setting_names
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+MAKEFILE = (ROOT / "Makefile").read_text()
+TARGETS = set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
+
+
+@pytest.fixture(scope="module")
+def reference() -> ModuleType:
+    """Return scripts/reference.py, which makes the generated pages."""
+    spec = importlib.util.spec_from_file_location("reference", ROOT / "scripts" / "reference.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def code_blocks(page: Path, language: str) -> list[str]:
+    """Return the fenced code blocks of a page in one language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def test_every_make_target_has_help() -> None:
+    """`make` alone is how a newcomer finds the commands."""
+    shown = subprocess.run(["make", "-s", "help"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    assert {line.split()[0] for line in shown.splitlines()} == TARGETS
+    phony = set(re.findall(r"^\.PHONY: (.*)$", MAKEFILE, re.MULTILINE)[0].split())
+    assert phony == TARGETS
+    assert {"up", "test", "lint", "types", "format", "smoke", "bench", "clean"} <= TARGETS
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_make_commands_in_the_docs_exist(page: Path) -> None:
+    """A command that is not there is the first thing a newcomer meets."""
+    text = page.read_text()
+    quoted = re.findall(r"`(?:[A-Z_]+=\S+ )*make ([a-z-]+)", text)
+    listed = [name for block in code_blocks(page, "sh") for name in re.findall(r"^make ([a-z-]+)", block, re.MULTILINE)]
+    assert {*quoted, *listed} <= TARGETS
+
+
+def test_the_benchmarks_of_make_bench_are_benchmarks() -> None:
+    """`make bench` must neither leave one out nor run the harness as if it were one."""
+    excluded = re.findall(r"^BENCHMARKS := \$\(filter-out ([^,]*),", MAKEFILE, re.MULTILINE)[0].split()
+    for path in (ROOT / "benchmarks").glob("*.py"):
+        runs = '__name__ == "__main__"' in path.read_text() and path.stem != "smoke"
+        assert runs is (path.stem not in excluded), path.name
+
+
+def test_readme_names_every_folder() -> None:
+    """The tree in README.md is complete, and names nothing that is not there."""
+    named = set(re.findall(r"^\| `([^`/]+)/?` \|", (ROOT / "README.md").read_text(), re.MULTILINE))
+    there = {path.name for path in ROOT.iterdir() if not path.name.startswith(".") and path.is_dir()}
+    generated = {"build", "dist", "scratch", "node_modules", "__pycache__"}
+    assert there - generated <= named
+    assert named <= {path.name for path in ROOT.iterdir()}
+
+
+def test_every_floor_is_described() -> None:
+    """The packages of each floor stand in the architecture with their folders."""
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    for floor in ("platform", "retrieval", "agents", "training", "ui"):
+        assert f"`keepstone.{floor}`" in text
+
+
+def test_every_table_is_described() -> None:
+    """Whoever opens the database finds in the architecture what each table is."""
+    from keepstone.platform.database.tables import Base
+
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    assert {name for name in Base.metadata.tables if f"`{name}`" not in text} == set()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    """Every relative link names a file of the repository."""
+    links = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text())
+    missing = [link for link in links if "://" not in link and not (page.parent / link).exists()]
+    assert not missing
+
+
+def test_pages_from_code_are_fresh(reference: ModuleType) -> None:
+    """`make docs` would change nothing."""
+    stale = [name for name, make in reference.PAGES.items() if (ROOT / "docs" / name).read_text() != make()]
+    assert not stale, f"run `make docs`: {stale}"
+
+
+def test_every_setting_is_documented() -> None:
+    """Each setting has a docstring, and stands in docs/configuration.md with it."""
+    text = (ROOT / "docs" / "configuration.md").read_text()
+    assert [name for name in setting_names() if f"| `{name}` |" not in text] == []
+    assert not re.findall(r"^\| `[^|]*\|[^|]*\|[^|]*\|\s*\|$", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_settings_in_the_docs_exist(page: Path) -> None:
+    """A `keepstone.toml` copied out of the docs is accepted, and settings named in the text exist."""
+    for block in code_blocks(page, "toml"):
+        Settings(**tomllib.loads(block))
+    sections = "|".join(sorted({name.partition(".")[0] for name in setting_names() if "." in name}))
+    named = set(re.findall(rf"`((?:{sections})\.[a-z_]+)(?: = [^`]*)?`", page.read_text()))
+    assert named <= set(setting_names())
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_python_in_the_docs_is_python(page: Path) -> None:
+    """Code in the docs can be copied."""
+    for block in code_blocks(page, "python"):
+        ast.parse(block)
+
+
+def test_contributing_stays_short() -> None:
+    """Nobody reads more than a page before a first change."""
+    assert len((ROOT / "CONTRIBUTING.md").read_text().splitlines()) < 80
