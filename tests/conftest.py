@@ -140,7 +140,7 @@ def _postgres_socket() -> Iterator[Path]:
         pytest.skip(f"PostgreSQL does not start here: {error} {getattr(error, 'stderr', '')}")
     finally:
         if server is not None:
-            server.send_signal(signal.SIGINT)
+            server.send_signal(signal.SIGQUIT)  # at once: nothing in it is worth saving
             server.wait()
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -51,15 +51,22 @@ class JobRunner:
         kinds: the handlers, by name.
         worker: our name.
         backoff_s: pauses between the tries of a step whose failure may pass.
+        on_end: called whenever a job has ended here and made room for another.
     """
 
     def __init__(
-        self, records: JobRecords, kinds: Mapping[str, Registration], worker: str, backoff_s: Sequence[float]
+        self,
+        records: JobRecords,
+        kinds: Mapping[str, Registration],
+        worker: str,
+        backoff_s: Sequence[float],
+        on_end: Callable[[], None],
     ) -> None:
         self._records = records
         self._kinds = kinds
         self._worker = worker
         self._backoff_s = backoff_s
+        self._on_end = on_end
         self._stopping = threading.Event()
         self._cut_off = False
         self._changed = threading.Condition()
@@ -77,6 +84,7 @@ class JobRunner:
                 self._run(job_id, step)
         finally:
             self._count(job_id, -1)
+            self._on_end()
 
     def active(self) -> list[str]:
         """Return the ids of the jobs that run here now."""

@@ -61,9 +61,9 @@ class Jobs:
         self._records = JobRecords(database)
         self._kinds: dict[str, Registration] = {}
         self._worker = worker
-        self._runner = JobRunner(self._records, self._kinds, worker, backoff_s)
-        self._durable = Durable(url, worker, self._runner.run)
         self._wake = threading.Event()
+        self._runner = JobRunner(self._records, self._kinds, worker, backoff_s, on_end=self._wake.set)
+        self._durable = Durable(url, worker, self._runner.run)
         self._closing = threading.Event()
         self._dispatcher: threading.Thread | None = None
 
