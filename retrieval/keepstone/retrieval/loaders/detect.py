@@ -1,0 +1,144 @@
+"""Tells what a file is: by its content first, by its name only where the content leaves a choice.
+
+A wrong ending does no harm: a PDF called notes.txt is read as a PDF. What Keepstone cannot read is refused with the
+name of what it looks like.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import zipfile
+from pathlib import PurePath
+
+from keepstone.platform.errors import UnreadableDocument
+from keepstone.retrieval.loaders.base import SUPPORTED, empty, shown
+from keepstone.retrieval.loaders.encoding import decode
+
+PDF = "application/pdf"
+DOCX = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
+HTML = "text/html"
+MARKDOWN = "text/markdown"
+PLAIN = "text/plain"
+
+_BY_ENDING = {
+    ".md": MARKDOWN, ".markdown": MARKDOWN, ".mdown": MARKDOWN, ".mkd": MARKDOWN,
+    ".html": HTML, ".htm": HTML, ".xhtml": HTML,
+}  # fmt: skip
+# Endings that promise no particular text: here Markdown is told by its looks.
+_NOT_TEXT_ENDINGS = frozenset({"", ".pdf", ".docx", ".doc", ".bin", ".dat", ".png", ".jpg", ".zip"})
+_SIGNATURES: tuple[tuple[bytes, str], ...] = (
+    (b"\x89PNG\r\n\x1a\n", "a PNG image"),
+    (b"\xff\xd8\xff", "a JPEG image"),
+    (b"GIF87a", "a GIF image"),
+    (b"GIF89a", "a GIF image"),
+    (b"BM", "a bitmap image"),
+    (b"II*\x00", "a TIFF image"),
+    (b"MM\x00*", "a TIFF image"),
+    (b"\x1f\x8b", "a gzip archive"),
+    (b"BZh", "a bzip2 archive"),
+    (b"\xfd7zXZ\x00", "an xz archive"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
+    (b"Rar!\x1a\x07", "a RAR archive"),
+    (b"\x28\xb5\x2f\xfd", "a Zstandard archive"),
+    (b"\x7fELF", "a program"),
+    (b"MZ", "a Windows program"),
+    (b"\xca\xfe\xba\xbe", "a program"),
+    (b"\xcf\xfa\xed\xfe", "a program"),
+    (b"SQLite format 3\x00", "an SQLite database"),
+    (b"PAR1", "a Parquet table"),
+    (b"{\\rtf", "a Rich Text (.rtf) document"),
+    (b"%!PS", "a PostScript file"),
+    (b"ID3", "a sound file"),
+    (b"OggS", "a sound file"),
+    (b"fLaC", "a sound file"),
+    (b"RIFF", "a sound, video or WebP file"),
+    (b"wOFF", "a font"),
+    (b"wOF2", "a font"),
+)
+# These two-letter signatures begin ordinary English words as well, so they need binary data behind them.
+_WEAK_SIGNATURES = frozenset({b"BM", b"MZ"})
+_OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+_ZIP_KINDS = (
+    ("xl/", "an Excel workbook"),
+    ("ppt/", "a PowerPoint presentation"),
+    ("visio/", "a Visio drawing"),
+    ("META-INF/container.xml", "an EPUB book"),
+    ("META-INF/MANIFEST.MF", "a Java archive"),
+    ("content.xml", "an OpenDocument file"),
+)
+_HTML_START = re.compile(
+    r"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE | re.DOTALL
+)
+_ANY_TAG = re.compile(r"<(?:p|div|h[1-6]|table|ul|ol|span|br|a|title|meta|section|article)\b[^>]*>", re.IGNORECASE)
+_MARKDOWN_LOOKS = re.compile(r"^(?:#{1,6} \S|```)", re.MULTILINE)
+_MAIL_LOOKS = re.compile(r"^MIME-Version:.*^Content-Transfer-Encoding:\s*base64", re.MULTILINE | re.DOTALL)
+
+
+def detect(data: bytes, name: str) -> str:
+    """Return the media type of a file that can be read.
+
+    Raises:
+        UnreadableDocument: empty, or of a kind that is not supported; the message says what it looks like.
+    """
+    if not data.strip(b"\x00 \t\r\n\f\v\xef\xbb\xbf\xff\xfe"):
+        raise empty(name)
+    if b"%PDF-" in data[:1024] and (data.startswith(b"%PDF-") or b"endobj" in data):
+        return PDF
+    if data.startswith(b"PK\x03\x04"):
+        return _detect_zip(data, name)
+    if data.startswith(_OLE):
+        raise _old_office(data, name)
+    for signature, kind in _SIGNATURES:
+        if data.startswith(signature) and not (signature in _WEAK_SIGNATURES and b"\x00" not in data[:64]):
+            raise _unsupported(name, kind)
+    if data[4:8] == b"ftyp":
+        raise _unsupported(name, "a video or HEIC image")
+    return _detect_text(decode(data[:65536], name) if len(data) > 65536 else decode(data, name), name)
+
+
+def _detect_text(text: str, name: str) -> str:
+    if not text.strip():
+        raise empty(name)
+    if _MAIL_LOOKS.search(text):
+        raise _unsupported(name, "an e-mail message or web archive with encoded parts")
+    ending = PurePath(name).suffix.lower()
+    named = _BY_ENDING.get(ending)
+    if _HTML_START.match(text) or (named == HTML and _ANY_TAG.search(text)):
+        return HTML
+    if named == MARKDOWN or (ending in _NOT_TEXT_ENDINGS and _MARKDOWN_LOOKS.search(text)):
+        return MARKDOWN
+    return PLAIN
+
+
+def _detect_zip(data: bytes, name: str) -> str:
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            names = archive.namelist()
+    except (zipfile.BadZipFile, OSError, ValueError, EOFError, NotImplementedError, UnicodeError) as error:
+        what = "Word document" if PurePath(name).suffix.lower() == ".docx" else "zip archive"
+        raise UnreadableDocument(
+            f"{shown(name)} is a damaged {what} (its list of contents cannot be read; it is probably cut short)",
+            fix="Upload the whole file again",
+        ) from error
+    if any(entry.startswith("word/") and entry.endswith(".xml") for entry in names):
+        return DOCX
+    for part, kind in _ZIP_KINDS:
+        if any(entry.startswith(part) for entry in names):
+            raise _unsupported(name, kind)
+    raise UnreadableDocument(f"{shown(name)} is a zip archive", fix="Unpack it and upload the documents in it")
+
+
+def _old_office(data: bytes, name: str) -> UnreadableDocument:
+    if "EncryptedPackage".encode("utf-16-le") in data:
+        return UnreadableDocument(
+            f"{shown(name)} is encrypted", fix="Open it in its program, remove the password, and upload it again"
+        )
+    return UnreadableDocument(
+        f"{shown(name)} is in an Office format from before 2007 (.doc, .xls, .ppt or .msg)",
+        fix="Open it in its program, save it as .docx or PDF, and upload that",
+    )
+
+
+def _unsupported(name: str, kind: str) -> UnreadableDocument:
+    return UnreadableDocument(f"{shown(name)} is {kind}, which cannot be read yet", fix=SUPPORTED)

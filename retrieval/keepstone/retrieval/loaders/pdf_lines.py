@@ -1,0 +1,138 @@
+"""The lines of a PDF page with their place and type size, from PDFium's text page."""
+
+from __future__ import annotations
+
+import ctypes
+import re
+import unicodedata
+from dataclasses import dataclass, replace
+
+import pypdfium2 as pdfium
+import pypdfium2.raw as pdfium_c
+
+_BOLD_FONT = re.compile(r"bold|black|heavy|demi|semib|cmbx|simhei|-bd\b", re.IGNORECASE)
+# Shapes that fonts use for characters: ligatures, Arabic forms by position, radicals in place of Chinese characters.
+_SHAPES = re.compile("[\u2e80-\u2fdf\ufb00-\ufdff\ufe70-\ufefc]+")
+_SPACES = re.compile(r"[\s\u00a0]+")
+_MOST_CHARACTERS = 400_000
+_HYPHEN = "\x02"  # what PDFium puts for a hyphen at a line's end, having joined the lines
+_FONT_NAME_BYTES = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line of text. Lengths are in points; y grows upwards, as the page is seen."""
+
+    text: str
+    left: float
+    right: float
+    bottom: float
+    size: float
+    """Height of the type, from descender to ascender."""
+    bold: bool
+    relative: float
+    """Height on the page, 0 at the bottom to 1 at the top."""
+    last_bottom: float
+    """Of its last character: differs where PDFium joined lines at a hyphen."""
+
+
+def page_lines(page: pdfium.PdfPage) -> list[Line]:
+    """Return the lines of a page in the order in which the file gives them, which is nearly always reading order."""
+    textpage = page.get_textpage()
+    try:
+        count = min(textpage.count_chars(), _MOST_CHARACTERS)
+        codes = [pdfium_c.FPDFText_GetUnicode(textpage, index) for index in range(count)]
+        reader = _LineReader(page, textpage)
+        lines: list[Line] = []
+        start = 0
+        for index, code in enumerate([*codes, 10]):
+            if code == 10:
+                line = reader.line(codes, start, index)
+                if line is not None:
+                    if lines and _same_row(lines[-1], line):
+                        lines[-1] = _joined(lines[-1], line)
+                    else:
+                        lines.append(line)
+                start = index + 1
+        return lines
+    finally:
+        textpage.close()
+
+
+class _LineReader:
+    def __init__(self, page: pdfium.PdfPage, textpage: pdfium.PdfTextPage) -> None:
+        self._textpage = textpage
+        self._rotation = page.get_rotation()
+        self._width, self._height = page.get_size()
+        self._box = pdfium_c.FS_RECTF()
+        self._font = ctypes.create_string_buffer(_FONT_NAME_BYTES)
+        self._flags = ctypes.c_int()
+
+    def line(self, codes: list[int], start: int, end: int) -> Line | None:
+        """Return the line of the characters [start, end), None for white space."""
+        visible = [index for index in range(start, end) if codes[index] > 32 and codes[index] != 0xFFFE]
+        if not visible:
+            return None
+        text = _text(codes[start:end])
+        if not text:
+            return None
+        first, middle, last = visible[0], visible[len(visible) // 2], visible[-1]
+        boxes = [self._place(index) for index in (first, middle, last)]
+        size = sorted(top - bottom for _, bottom, _, top in boxes)[1]
+        return Line(
+            text=text,
+            left=boxes[0][0],
+            right=boxes[2][2],
+            bottom=boxes[0][1],
+            size=round(size * 4) / 4,
+            bold=self._is_bold(first) and self._is_bold(last),
+            relative=boxes[0][1] / self._height if self._height else 0.5,
+            last_bottom=boxes[2][1],
+        )
+
+    def _place(self, index: int) -> tuple[float, float, float, float]:
+        """Return left, bottom, right, top of a character on the page as it is seen."""
+        box = self._box
+        pdfium_c.FPDFText_GetLooseCharBox(self._textpage, index, box)
+        if self._rotation == 90:
+            return box.bottom, self._height - box.right, box.top, self._height - box.left
+        if self._rotation == 180:
+            return self._width - box.right, self._height - box.top, self._width - box.left, self._height - box.bottom
+        if self._rotation == 270:
+            return self._width - box.top, box.left, self._width - box.bottom, box.right
+        return box.left, box.bottom, box.right, box.top
+
+    def _is_bold(self, index: int) -> bool:
+        if pdfium_c.FPDFText_GetFontWeight(self._textpage, index) >= 600:
+            return True
+        length = pdfium_c.FPDFText_GetFontInfo(self._textpage, index, self._font, _FONT_NAME_BYTES, self._flags)
+        name = self._font.value if 0 < length <= _FONT_NAME_BYTES else b""
+        return _BOLD_FONT.search(name.decode("latin-1")) is not None
+
+
+def _text(codes: list[int]) -> str:
+    text = "".join(map(chr, codes))
+    while (at := text.find(_HYPHEN)) >= 0:
+        # "co-\nordinate" is one word, "COVID-\n19" and "Anglo-\nSaxon" keep their hyphen.
+        following = text[at + 1 : at + 2]
+        text = text[:at] + ("" if following.islower() else "-") + text[at + 1 :]
+    text = _SHAPES.sub(lambda match: unicodedata.normalize("NFKC", match[0]), text)
+    return _SPACES.sub(" ", text).strip()
+
+
+def _same_row(before: Line, line: Line) -> bool:
+    """Tell whether PDFium broke a line at a gap within it, or at a superscript."""
+    overlap = abs(before.last_bottom - line.bottom) < 0.35 * max(before.size, line.size)
+    return overlap and line.left >= before.right - 1 and line.left - before.right < 4 * max(before.size, line.size)
+
+
+def _joined(before: Line, line: Line) -> Line:
+    gap = " " if line.left - before.right > 0.15 * max(before.size, line.size) else ""
+    return replace(
+        before,
+        text=before.text + gap + line.text,
+        right=line.right,
+        last_bottom=before.last_bottom if line.size < before.size else line.last_bottom,
+        size=max(before.size, line.size),
+        bold=before.bold and line.bold,
+    )

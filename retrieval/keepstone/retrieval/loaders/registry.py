@@ -1,0 +1,56 @@
+"""Which loader reads which media type: the one table to extend.
+
+The loaders' libraries are imported when the first file of that kind comes.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import cast
+
+from keepstone.platform.errors import UnreadableDocument
+from keepstone.retrieval.loaders.base import SUPPORTED, Loader, LoadLimits, shown
+from keepstone.retrieval.loaders.detect import DOCX, HTML, MARKDOWN, PDF, PLAIN, detect
+from keepstone.retrieval.types import Document
+
+_HERE = __package__
+_LOADERS: dict[str, str] = {
+    PLAIN: "text:TextLoader",
+    MARKDOWN: "markdown:MarkdownLoader",
+    HTML: "html:HtmlLoader",
+    PDF: "pdf:PdfLoader",
+    DOCX: "docx:DocxLoader",
+}
+
+
+def media_types() -> tuple[str, ...]:
+    """Return every media type that can be read."""
+    return tuple(_LOADERS)
+
+
+def loader_for(media_type: str) -> Loader:
+    """Return the loader of a media type.
+
+    Raises:
+        UnreadableDocument: there is none.
+    """
+    try:
+        module, _, loader = _LOADERS[media_type].partition(":")
+    except KeyError as error:
+        raise UnreadableDocument(f"No loader reads {media_type}", fix=SUPPORTED) from error
+    return cast("Loader", getattr(import_module(f"{_HERE}.{module}"), loader)())
+
+
+def load(data: bytes, name: str, limits: LoadLimits | None = None) -> Document:
+    """Turn the bytes of a file into a Document, in this process.
+
+    For files from people use `LoadPool`, which survives what a hostile file does to its process.
+
+    Raises:
+        UnreadableDocument: see `detect` and `Loader.load`.
+        LimitExceeded: more text than allowed.
+    """
+    document = loader_for(detect(data, name)).load(data, name, limits or LoadLimits())
+    if not document.text.strip():
+        raise UnreadableDocument(f"{shown(name)} contains no text", fix="Check the file in the program that made it")
+    return document
