@@ -103,7 +103,70 @@ def _limits(info: FieldInfo) -> Iterator[str]:
                 yield f"{sign} {getattr(limit, name):,}".replace(",", " ")
 
 
-PAGES = {"configuration.md": configuration}
+CLI = """\
+# Command line
+
+<!-- Written by `make docs` from the help of the commands in ui/keepstone/ui/cli/. Edit it there. -->
+
+`keepstone` stands in `.venv/bin`. Every command takes `--json`, before or after its name, and then prints JSON. Results
+go to stdout, progress and errors to stderr. Exit codes: 0 done, 1 an error that names its fix, 2 a wrong command line,
+130 stopped by Ctrl-C. Commands talk to the running app (with `KEEPSTONE_API_KEY`, if set); while none runs, those that
+need no language model do their work themselves.
+"""
+
+
+def command_line() -> str:
+    """Return docs/cli.md: every command with its arguments and options."""
+    from typer.main import get_command
+
+    from keepstone.ui.cli.main import app
+
+    return "\n".join([CLI, *_commands(get_command(app), "keepstone")])
+
+
+def _commands(command: Any, path: str) -> Iterator[str]:
+    """Yield the section of each command below a group, in the order of `--help`."""
+    for name, inner in getattr(command, "commands", {}).items():
+        if inner.hidden:
+            continue
+        if getattr(inner, "commands", None):
+            yield from _commands(inner, f"{path} {name}")
+        else:
+            yield _section(inner, f"{path} {name}")
+
+
+def _section(command: Any, path: str) -> str:
+    shown = [each for each in command.params if not each.hidden and each.name != "help"]
+    arguments = [each for each in shown if each.param_type_name == "argument"]
+    options = [each for each in shown if each.param_type_name == "option"]
+    usage = " ".join([path, *map(_argument, arguments), *(["[OPTIONS]"] if options else [])])
+    text = "\n\n".join(" ".join(part.split()) for part in (command.help or "").split("\n\n"))
+    section = f"## {path}\n\n```\n{usage}\n```\n\n{text}\n"
+    rows = [f"| `{_argument(each)}` | {_meaning(each)} |" for each in arguments]
+    rows += [f"| {', '.join(f'`{name}`' for name in _spellings(each))} | {_meaning(each)} |" for each in options]
+    body = "\n".join(rows)
+    return f"{section}\n| | |\n| --- | --- |\n{body}\n" if rows else section
+
+
+def _argument(argument: Any) -> str:
+    name = (argument.metavar or argument.name).upper().strip("[].") + ("..." if argument.nargs != 1 else "")
+    return name if argument.required else f"[{name}]"
+
+
+def _spellings(option: Any) -> list[str]:
+    names = [*option.opts, *option.secondary_opts]
+    return names if option.is_flag else [f"{name} {(option.metavar or option.name).upper()}" for name in names]
+
+
+def _meaning(parameter: Any) -> str:
+    text = " ".join((parameter.help or "").split()).replace("|", "\\|")
+    default = parameter.default
+    if default is None or default is False or callable(default) or default in ((), []) or parameter.required:
+        return text
+    return f"{text} Default: `{str(default).lower() if default is True else default}`."
+
+
+PAGES = {"configuration.md": configuration, "cli.md": command_line}
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import json
 import re
 import subprocess
 import tomllib
@@ -11,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from fastapi.routing import APIRoute
 
 from keepstone.platform.settings import Settings, setting_names
 
@@ -65,7 +67,8 @@ def test_the_benchmarks_of_make_bench_are_benchmarks() -> None:
 def test_readme_names_every_folder() -> None:
     """The tree in README.md is complete, and names nothing that is not there."""
     named = set(re.findall(r"^\| `([^`/]+)/?` \|", (ROOT / "README.md").read_text(), re.MULTILINE))
-    there = {path.name for path in ROOT.iterdir() if not path.name.startswith(".") and path.is_dir()}
+    folders = [path for path in ROOT.iterdir() if path.is_dir() and not path.name.startswith(".")]
+    there = {path.name for path in folders if any(each.is_file() for each in path.rglob("*"))}
     generated = {"build", "dist", "scratch", "node_modules", "__pycache__"}
     assert there - generated <= named
     assert named <= {path.name for path in ROOT.iterdir()}
@@ -122,6 +125,25 @@ def test_python_in_the_docs_is_python(page: Path) -> None:
     """Code in the docs can be copied."""
     for block in code_blocks(page, "python"):
         ast.parse(block)
+    for block in code_blocks(page, "json"):
+        json.loads(block)
+
+
+def test_every_route_is_described() -> None:
+    """docs/api.md names each route of the API with its method, and none that is not there."""
+    from keepstone.ui.http import app
+
+    routers = [*(subject.router for subject in app._SUBJECTS), app.login.links]
+    routes = {
+        (method, re.sub(r":path}", "}", route.path))
+        for router in routers
+        for route in router.routes
+        if isinstance(route, APIRoute) and route.include_in_schema
+        for method in route.methods
+    }
+    text = (ROOT / "docs" / "api.md").read_text()
+    named = set(re.findall(r"`(GET|POST|PUT|DELETE) (/[^`?]*)`", text))
+    assert named - {("GET", "/openapi.json")} == routes
 
 
 def test_contributing_stays_short() -> None:
