@@ -50,6 +50,7 @@ lint: .venv/.installed-dev ## Check style, layering and layout
 types: .venv/.installed-dev ## Check types
 	$(BIN)/mypy
 	$(BIN)/mypy -p benchmarks
+	MYPYPATH=scripts $(BIN)/mypy scripts/*.py
 
 format: .venv/.installed-dev ## Put the code into its standard form
 	$(BIN)/ruff check --fix

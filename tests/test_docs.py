@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import itertools
 import json
 import re
 import subprocess
 import tomllib
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 from fastapi.routing import APIRoute
@@ -17,6 +19,7 @@ from fastapi.routing import APIRoute
 from keepstone.platform.settings import Settings, setting_names
 
 ROOT = Path(__file__).resolve().parent.parent
+FLOORS = ("platform", "retrieval", "agents", "training", "ui")
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 MAKEFILE = (ROOT / "Makefile").read_text()
 TARGETS = set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
@@ -77,7 +80,7 @@ def test_readme_names_every_folder() -> None:
 def test_every_floor_is_described() -> None:
     """The packages of each floor stand in the architecture with their folders."""
     text = (ROOT / "docs" / "architecture.md").read_text()
-    for floor in ("platform", "retrieval", "agents", "training", "ui"):
+    for floor in FLOORS:
         assert f"`keepstone.{floor}`" in text
 
 
@@ -144,6 +147,59 @@ def test_every_route_is_described() -> None:
     text = (ROOT / "docs" / "api.md").read_text()
     named = set(re.findall(r"`(GET|POST|PUT|DELETE) (/[^`?]*)`", text))
     assert named - {("GET", "/openapi.json")} == routes
+
+
+def test_keepstone_commands_exist(commands: dict[str, set[str]]) -> None:
+    """Every `keepstone ...` that a page or an error's fix names is a command, with its options."""
+    sources = [path for floor in FLOORS for path in (ROOT / floor).rglob("*.py")]
+    wrong = []
+    for path in [*PAGES, ROOT / "Makefile", *sources]:
+        text = path.read_text()
+        lines = [line for block in code_blocks(path, "sh") for line in block.splitlines()]
+        quoted = [*re.findall(r"`(keepstone [^`]+)`", text), *re.findall(r"\$\((KEEPSTONE\) .*)", text)]
+        for line in [*lines, *quoted]:
+            words = line.split("#")[0].replace("KEEPSTONE)", "keepstone").split()
+            words = list(itertools.dropwhile(lambda word: re.fullmatch(r"[A-Z_]+=.*", word), words))
+            if words[:1] == ["keepstone"] and not _is_command(words[1:], commands):
+                wrong.append(f"{path.relative_to(ROOT)}: {line}")
+    assert not wrong
+
+
+def _is_command(words: list[str], commands: dict[str, set[str]]) -> bool:
+    """Tell whether the line begins with a command and has only its options; `a|b` names two commands."""
+    if not words or words[0].startswith("-"):
+        return True
+    for first in words[0].split("|"):
+        for name in (f"{first} {words[1]}" if len(words) > 1 else "", first):
+            if name in commands:
+                options = {word.partition("=")[0] for word in words if word.startswith("-") and len(word) > 1}
+                if not options <= commands[name]:
+                    return False
+                break
+        else:
+            return False
+    return True
+
+
+@pytest.fixture(scope="module")
+def commands() -> dict[str, set[str]]:
+    """Return every command of the command line, groups included, with its options."""
+    from typer.main import get_command
+
+    from keepstone.ui.cli.main import app
+
+    found: dict[str, set[str]] = {}
+
+    def walk(group: Any, path: str) -> None:
+        for name, command in group.commands.items():
+            found[f"{path}{name}"] = {"--json", "--help", "-h"}.union(
+                *(each.opts + each.secondary_opts for each in command.params)
+            )
+            if hasattr(command, "commands"):
+                walk(command, f"{path}{name} ")
+
+    walk(get_command(app), "")
+    return found
 
 
 def test_contributing_stays_short() -> None:
