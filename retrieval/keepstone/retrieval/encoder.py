@@ -1,0 +1,95 @@
+"""What an encoder is: a model that turns texts into unit vectors whose inner product measures likeness of meaning.
+
+`SentenceEncoder` (in `sentence_encoder`) runs a real model; `HashEncoder` needs none, for tests and demonstrations.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+# A run of letters and digits, or one character of a script that does not part its words.
+_WORD = re.compile("[\u0e00-\u0eff\u1100-\u11ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff]|[^\\W_]+")
+
+
+class Encoder(Protocol):
+    """A text encoder. All methods may be called from several threads at once."""
+
+    @property
+    def version(self) -> str:
+        """Name and version of the model; vectors of different versions must not be compared."""
+
+    @property
+    def dimension(self) -> int:
+        """Length of the vectors, d."""
+
+    @property
+    def languages(self) -> frozenset[str]:
+        """ISO 639-1 codes of the languages that it knows; empty when it knows all that matter."""
+
+    @property
+    def max_tokens(self) -> int:
+        """How many tokens of a text are read, without special tokens and prompts; the rest is ignored."""
+
+    def encode_documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return the vectors of passages: shape (n, d), unit length, in the order of `texts`."""
+
+    def encode_query(self, text: str) -> NDArray[np.float32]:
+        """Return the vector of a question: shape (d,), unit length."""
+
+    def offsets(self, text: str) -> NDArray[np.int64]:
+        """Return the character (code point) at which each token of the whole text starts, ascending."""
+
+    def count_tokens(self, text: str) -> int:
+        """Return the number of tokens of the whole text, without special tokens."""
+
+
+def knows_language(encoder: Encoder, language: str | None) -> bool:
+    """Return whether the encoder can be trusted with a text; one whose language could not be told is."""
+    return not encoder.languages or language is None or language in encoder.languages
+
+
+class HashEncoder:
+    """A deterministic bag of words: each word adds a pseudo-random vector, so texts that share words lie close.
+
+    Args:
+        dimension: length of the vectors.
+        languages: what it pretends to know; all by default.
+    """
+
+    def __init__(self, dimension: int = 64, *, languages: frozenset[str] = frozenset()) -> None:
+        self.dimension = dimension
+        self.languages = languages
+        self.version = f"hash-{dimension}"
+        self.max_tokens = 512
+
+    def encode_documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return the vectors of passages."""
+        vectors = np.empty((len(texts), self.dimension), dtype=np.float32)
+        for row, text in enumerate(texts):
+            vectors[row] = self.encode_query(text)
+        return vectors
+
+    def encode_query(self, text: str) -> NDArray[np.float32]:
+        """Return the vector of a question, which is that of the same passage."""
+        words = _WORD.findall(text.casefold())[: self.max_tokens]
+        total = sum((self._vector(word) for word in words), start=self._vector("") * np.float32(0.01))
+        unit: NDArray[np.float32] = (total / np.linalg.norm(total)).astype(np.float32)
+        return unit
+
+    def offsets(self, text: str) -> NDArray[np.int64]:
+        """Return where each word starts."""
+        return np.array([found.start() for found in _WORD.finditer(text)], dtype=np.int64)
+
+    def count_tokens(self, text: str) -> int:
+        """Return the number of words."""
+        return len(_WORD.findall(text))
+
+    def _vector(self, word: str) -> NDArray[np.float32]:
+        digest = hashlib.shake_128(word.encode("utf-8", "replace")).digest(self.dimension)
+        return (np.frombuffer(digest, dtype=np.uint8).astype(np.float32) - 127.5) / np.float32(127.5)

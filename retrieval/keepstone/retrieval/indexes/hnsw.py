@@ -1,0 +1,282 @@
+"""Vectors in memory: hierarchical navigable small worlds (Malkov and Yashunin, 2016) by hnswlib.
+
+The graph lives in memory; `save` writes a snapshot beside a JSON file that names it. The JSON file is replaced last and
+in one step, so that a reader finds the old snapshot or the new one; a snapshot that is torn, or of another encoder,
+counts as none.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import hnswlib
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from keepstone.platform.errors import StorageFull, storage_errors
+from keepstone.retrieval.indexes.base import EMPTY_RANKING, UNBUILT, Position, Ranking
+from keepstone.retrieval.indexes.files import fsync_path, write_atomically
+from keepstone.retrieval.indexes.rwlock import ReadWriteLock
+
+M = 16
+"""Links of a node on each layer; twice as many on the lowest."""
+EF_CONSTRUCTION = 100
+"""Candidates looked at for each new node's links."""
+
+_FORMAT = 1
+_SIDECAR = "vectors.json"
+_FIRST_CAPACITY = 1024
+# Vectors added under one hold of the lock: some milliseconds, for which searches wait.
+_ADD_ROWS = 32
+# Up to so many allowed ids are compared one by one, which is exact and faster than a walk through the graph.
+_SCAN_ALLOWED = 4000
+_SCAN_ROWS = 8192
+# Deleted nodes stay in the graph as stepping stones until there are too many of them.
+_MIN_DELETED_TO_COMPACT = 1000
+_MAX_DELETED_SHARE = 0.3
+
+log = structlog.get_logger(__name__)
+
+
+class HnswIndex:
+    """The vectors of one collection.
+
+    Args:
+        folder: where the snapshot is; made when missing.
+        dimension: length of the vectors.
+        encoder: version of the encoder; a snapshot of another one is not used.
+        ef_search: candidates looked at in a search: more finds more of the true neighbours and takes longer.
+    """
+
+    def __init__(self, folder: Path, *, dimension: int, encoder: str, ef_search: int = 128) -> None:
+        self._folder = folder
+        self._dimension, self._encoder, self._ef_search = dimension, encoder, ef_search
+        self._lock = ReadWriteLock()
+        folder.mkdir(parents=True, exist_ok=True)
+        self._graph = self._new_graph(_FIRST_CAPACITY)
+        self._live: set[int] = set()
+        self._deleted: set[int] = set()
+        self._position = self._durable = UNBUILT
+        self._load()
+
+    @property
+    def position(self) -> Position:
+        """How far it is in the change sequence."""
+        return self._position
+
+    @property
+    def durable_position(self) -> Position:
+        """How far the snapshot is."""
+        return self._durable
+
+    @property
+    def count(self) -> int:
+        """Number of vectors."""
+        return len(self._live)
+
+    @property
+    def memory_bytes(self) -> int:
+        """Vectors, links, and the table of ids."""
+        per_node = self._dimension * 4 + M * 2 * 4 + 16
+        return int(self._graph.get_max_elements()) * per_node + len(self._live) * 100
+
+    def ids(self) -> NDArray[np.int64]:
+        """Return all ids, ascending."""
+        with self._lock.reading():
+            return _sorted_ids(self._live)
+
+    def apply(self, removed: Sequence[int], added: Mapping[int, NDArray[np.float32]], position: Position) -> None:
+        """Remove and add vectors; removing what is not there and adding what is changes nothing."""
+        with self._lock.writing():
+            for each in removed:
+                self._remove(each)
+        self._compact_if_needed()
+        new = [each for each in added if each not in self._live]
+        for start in range(0, len(new), _ADD_ROWS):
+            some = new[start : start + _ADD_ROWS]
+            vectors = np.stack([added[each] for each in some])
+            with self._lock.writing():
+                self._add(some, vectors)
+        with self._lock.writing():
+            self._position = position
+
+    def search(
+        self, vector: NDArray[np.float32], k: int, *, allowed: Sequence[int] | None = None, exact: bool = False
+    ) -> Ranking:
+        """Return the `k` vectors of highest inner product among the allowed ones."""
+        with self._lock.reading():
+            if allowed is not None:
+                chosen = self._live.intersection(allowed)
+                if exact or len(chosen) <= _SCAN_ALLOWED:
+                    return self._scan(vector, k, chosen)
+                return self._walk(vector, min(k, len(chosen)), chosen)
+            if exact:
+                return self._scan(vector, k, self._live)
+            return self._walk(vector, min(k, len(self._live)), None)
+
+    def scores(self, vector: NDArray[np.float32], ids: Sequence[int]) -> NDArray[np.float64]:
+        """Return the inner product with each of these vectors, NaN for those that are not here."""
+        found = np.full(len(ids), np.nan)
+        with self._lock.reading():
+            rows = [row for row, each in enumerate(ids) if each in self._live]
+            if rows:
+                found[rows] = np.asarray(self._graph.get_items([ids[row] for row in rows])) @ vector
+        return found
+
+    def clear(self) -> None:
+        """Forget all vectors, and the snapshot."""
+        with self._lock.writing():
+            (self._folder / _SIDECAR).unlink(missing_ok=True)
+            self._graph = self._new_graph(_FIRST_CAPACITY)
+            self._live, self._deleted = set(), set()
+            self._position = self._durable = UNBUILT
+        self._remove_snapshots(keep="")
+
+    def save(self) -> None:
+        """Write the snapshot."""
+        with self._lock.reading():
+            position = self._position
+            if position == self._durable:
+                return
+            name = f"vectors-{position.seq}-{secrets.token_hex(4)}.hnsw"
+            try:
+                with storage_errors("writing the vector index"):
+                    self._write_graph(self._folder / name)
+                    sidecar = {
+                        "format": _FORMAT,
+                        "file": name,
+                        "sha256": _sha256(self._folder / name),
+                        "encoder": self._encoder,
+                        "dimension": self._dimension,
+                        "count": len(self._live),
+                        "deleted": sorted(self._deleted),
+                        "position": asdict(position),
+                    }
+                    write_atomically(self._folder / _SIDECAR, json.dumps(sidecar).encode())
+            except BaseException:
+                (self._folder / name).unlink(missing_ok=True)
+                raise
+            self._durable = position
+        self._remove_snapshots(keep=name)
+
+    def close(self) -> None:
+        """Let go of the memory."""
+        with self._lock.writing():
+            self._graph = self._new_graph(1)
+            self._live, self._deleted = set(), set()
+
+    def _walk(self, vector: NDArray[np.float32], k: int, chosen: set[int] | None) -> Ranking:
+        if k <= 0:
+            return EMPTY_RANKING
+        is_allowed = None if chosen is None else chosen.__contains__
+        try:
+            labels, distances = self._graph.knn_query(vector, k=k, num_threads=1, filter=is_allowed)
+        except RuntimeError:
+            # The walk met fewer than k live nodes, as may happen where many were deleted.
+            return self._scan(vector, k, self._live if chosen is None else chosen)
+        return _ranking(labels[0].astype(np.int64), 1.0 - distances[0].astype(np.float64), k)
+
+    def _scan(self, vector: NDArray[np.float32], k: int, chosen: Iterable[int]) -> Ranking:
+        ids = _sorted_ids(chosen)
+        scores = np.empty(len(ids))
+        for start in range(0, len(ids), _SCAN_ROWS):
+            some = ids[start : start + _SCAN_ROWS]
+            scores[start : start + len(some)] = np.asarray(self._graph.get_items(some)) @ vector
+        return _ranking(ids, scores, k)
+
+    def _add(self, ids: list[int], vectors: NDArray[np.float32]) -> None:
+        capacity = int(self._graph.get_max_elements())
+        needed = len(self._live) + len(self._deleted) + len(ids)
+        if needed > capacity:
+            self._graph.resize_index(max(needed, 2 * capacity))
+        self._graph.add_items(vectors, np.asarray(ids, dtype=np.uint64))
+        self._live.update(ids)
+
+    def _remove(self, each: int) -> None:
+        if each in self._live:
+            self._graph.mark_deleted(each)
+            self._live.remove(each)
+            self._deleted.add(each)
+
+    def _compact_if_needed(self) -> None:
+        """Build the graph anew without the deleted nodes, which cost memory, time and recall.
+
+        hnswlib could put new nodes into the places of deleted ones, but that makes others unreachable over time.
+        """
+        if len(self._deleted) < max(_MIN_DELETED_TO_COMPACT, _MAX_DELETED_SHARE * len(self._live)):
+            return
+        with self._lock.reading():
+            fresh = self._new_graph(max(_FIRST_CAPACITY, len(self._live)))
+            ids = _sorted_ids(self._live)
+            for start in range(0, len(ids), _SCAN_ROWS):
+                some = ids[start : start + _SCAN_ROWS]
+                fresh.add_items(self._graph.get_items(some), some.astype(np.uint64))
+        # Only `apply` changes the graph, and this runs inside it, so nothing happened between the two locks.
+        with self._lock.writing():
+            self._graph, self._deleted = fresh, set()
+
+    def _new_graph(self, capacity: int) -> Any:
+        graph = hnswlib.Index(space="ip", dim=self._dimension)
+        graph.init_index(max_elements=capacity, M=M, ef_construction=EF_CONSTRUCTION, random_seed=1)
+        graph.set_ef(self._ef_search)
+        return graph
+
+    def _write_graph(self, path: Path) -> None:
+        self._graph.save_index(str(path))
+        # hnswlib does not notice a full disk.
+        if path.stat().st_size != self._graph.index_file_size():
+            raise StorageFull("No space left on the disk while writing the vector index", fix="Free some space")
+        fsync_path(path)
+
+    def _load(self) -> None:
+        try:
+            sidecar = json.loads((self._folder / _SIDECAR).read_bytes())
+            path = self._folder / Path(str(sidecar["file"])).name
+            wanted = (_FORMAT, self._encoder, self._dimension)
+            if (sidecar["format"], sidecar["encoder"], sidecar["dimension"]) != wanted:
+                raise ValueError("made by another encoder or version")  # noqa: TRY301
+            if _sha256(path) != sidecar["sha256"]:
+                raise ValueError("damaged")  # noqa: TRY301
+            graph = hnswlib.Index(space="ip", dim=self._dimension)
+            count, deleted = int(sidecar["count"]), {int(each) for each in sidecar["deleted"]}
+            graph.load_index(str(path), max_elements=max(_FIRST_CAPACITY, (count + len(deleted)) * 5 // 4))
+            graph.set_ef(self._ef_search)
+            position = Position(**sidecar["position"])
+        except FileNotFoundError:
+            return
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+            log.warning("vector_snapshot_ignored", folder=str(self._folder), reason=str(error))
+            return
+        self._graph, self._deleted = graph, deleted
+        self._live = set(graph.get_ids_list()) - deleted
+        self._position = self._durable = position
+
+    def _remove_snapshots(self, keep: str) -> None:
+        for path in self._folder.glob("vectors-*.hnsw"):
+            if path.name != keep:
+                with suppress(OSError):
+                    path.unlink()
+
+
+def _sorted_ids(ids: Iterable[int]) -> NDArray[np.int64]:
+    found = np.fromiter(ids, dtype=np.int64)
+    found.sort()
+    return found
+
+
+def _ranking(ids: NDArray[np.int64], scores: NDArray[np.float64], k: int) -> Ranking:
+    order = np.lexsort((ids, -scores))[:k]
+    return Ranking(ids[order], scores[order])
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

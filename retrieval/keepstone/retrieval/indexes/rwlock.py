@@ -1,0 +1,56 @@
+"""A lock for many readers or one writer that starves neither."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class ReadWriteLock:
+    """Readers share it, a writer has it alone. Not reentrant: a thread must not ask twice.
+
+    A waiting writer stops new readers from entering; when a writer leaves, the readers that waited for it go first.
+    """
+
+    def __init__(self) -> None:
+        self._condition = threading.Condition()
+        self._readers = 0
+        self._waiting_readers = 0
+        self._waiting_writers = 0
+        self._admitted = 0
+        self._writing = False
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Hold it together with other readers."""
+        with self._condition:
+            self._waiting_readers += 1
+            while self._writing or (self._waiting_writers and not self._admitted):
+                self._condition.wait()
+            self._waiting_readers -= 1
+            self._admitted = max(0, self._admitted - 1)
+            self._readers += 1
+        try:
+            yield
+        finally:
+            with self._condition:
+                self._readers -= 1
+                self._condition.notify_all()
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Hold it alone."""
+        with self._condition:
+            self._waiting_writers += 1
+            while self._writing or self._readers or self._admitted:
+                self._condition.wait()
+            self._waiting_writers -= 1
+            self._writing = True
+        try:
+            yield
+        finally:
+            with self._condition:
+                self._writing = False
+                self._admitted = self._waiting_readers
+                self._condition.notify_all()

@@ -1,0 +1,240 @@
+"""Search: a question and a scope in, the best passages out.
+
+result = Searcher(database, encoder, indexes, settings.search).search(scope, "How often is the filter changed?")
+
+Both indexes of every collection in the scope propose candidates; those missing from one list are scored there too, the
+two scores are fused, and the best are read from the database in one statement. What was deleted is not there any more,
+even where the indexes have yet to learn it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+import sqlalchemy as sa
+from numpy.typing import NDArray
+
+from keepstone.platform.access import Scope
+from keepstone.platform.database import Database
+from keepstone.platform.database.tables import ChunkRow, DocumentRow
+from keepstone.platform.errors import InvalidInput
+from keepstone.platform.settings import SearchSettings
+from keepstone.retrieval import fusion
+from keepstone.retrieval.analysis import tokens
+from keepstone.retrieval.encoder import Encoder, knows_language
+from keepstone.retrieval.indexes.catalog import IndexSet
+from keepstone.retrieval.indexes.collection import CollectionIndex
+from keepstone.retrieval.language import detect_language
+from keepstone.retrieval.types import Hit
+
+# What lies behind is not read: the encoder cuts far earlier, and so many words find no less.
+_MAX_QUERY_CHARS = 20_000
+_MAX_TERMS = 128
+# Read this many more than asked for, in case some were deleted a moment ago.
+_SPARE_HITS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """What was found, and how."""
+
+    hits: tuple[Hit, ...]
+    """Best first."""
+    query_language: str | None
+    dense_weight: float
+    """Weight that meaning had against words."""
+    timings: Mapping[str, float]
+    """Milliseconds of the stages: encode, analyse, dense, lexical, fuse, read."""
+    index_seq: Mapping[str, int]
+    """How far the index of each collection was in the change sequence."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """The query as the indexes want it."""
+
+    vector: NDArray[np.float32]
+    terms: Sequence[str]
+    count: int
+    """How many candidates each index proposes."""
+    by_meaning: bool
+    """Whether meaning has a say."""
+    exact: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidates:
+    """Chunks and their scores in both indexes, shape (n,) each."""
+
+    ids: NDArray[np.int64]
+    dense: fusion.Floats
+    lexical: fusion.Floats
+
+
+class Searcher:
+    """Searches collections by meaning and by words.
+
+    Args:
+        database: where the passages are.
+        encoder: the one whose vectors `indexes` holds.
+        indexes: the indexes of all collections.
+        settings: how many candidates, and the weight of meaning.
+    """
+
+    def __init__(self, database: Database, encoder: Encoder, indexes: IndexSet, settings: SearchSettings) -> None:
+        self._database = database
+        self._encoder = encoder
+        self._indexes = indexes
+        self._settings = settings
+
+    def search(
+        self, scope: Scope, query: str, *, k: int = 10, candidates: int | None = None, exact: bool = False
+    ) -> SearchResult:
+        """Find the passages that answer a question best.
+
+        Args:
+            scope: the collections to look into, as `readable_scope` gives it.
+            query: in words; only its first 20,000 characters are read.
+            k: how many passages.
+            candidates: how many each index of each collection proposes; `search.candidates` by default.
+            exact: compare with every vector instead of walking the graph, to measure what the walk misses.
+
+        Raises:
+            InvalidInput: the query is empty, or k is not positive.
+        """
+        query = query[:_MAX_QUERY_CHARS].strip().strip("\0")
+        if not query:
+            raise InvalidInput("The query is empty", fix="Ask for something, in words")
+        if k < 1:
+            raise InvalidInput(f"k is {k}", fix="Ask for at least one passage")
+        clock = _Clock()
+        indexes = [self._indexes.get(each) for each in dict.fromkeys(scope.collection_ids)]
+        language = detect_language(query)
+        weight = self._settings.dense_weight if knows_language(self._encoder, language) else 0.0
+        terms = list(dict.fromkeys(tokens(query)))[:_MAX_TERMS]
+        clock.lap("analyse")
+        vector = self._encoder.encode_query(query)
+        clock.lap("encode")
+        question = _Question(
+            vector=vector,
+            terms=terms,
+            count=max(candidates or self._settings.candidates, k + _SPARE_HITS),
+            by_meaning=weight > 0,
+            exact=exact,
+        )
+        pool = _pooled([_candidates(each, question, clock) for each in indexes])
+        scores = fusion.fuse(pool.dense, pool.lexical, dense_weight=weight)
+        best = fusion.order(scores, pool.ids)
+        clock.lap("fuse")
+        hits = self._read(scope, pool, scores, best, k)
+        clock.lap("read")
+        return SearchResult(
+            hits=hits,
+            query_language=language,
+            dense_weight=weight,
+            timings=MappingProxyType(clock.laps),
+            index_seq=MappingProxyType({each.collection_id: each.seq for each in indexes}),
+        )
+
+    def _read(
+        self, scope: Scope, pool: _Candidates, scores: fusion.Floats, best: NDArray[np.int64], k: int
+    ) -> tuple[Hit, ...]:
+        hits: list[Hit] = []
+        step = k + _SPARE_HITS
+        for start in range(0, len(best), step):
+            some = best[start : start + step]
+            rows = self._rows(scope, pool.ids[some].tolist())
+            for at in some.tolist():
+                row = rows.get(int(pool.ids[at]))
+                if row is not None:
+                    hits.append(_hit(row, float(scores[at]), float(pool.dense[at]), float(pool.lexical[at])))
+            if len(hits) >= k:
+                break
+        return tuple(hits[:k])
+
+    def _rows(self, scope: Scope, ids: Sequence[int]) -> dict[int, sa.Row[tuple[ChunkRow, str, str | None]]]:
+        with self._database.reading() as session:
+            found = session.execute(
+                sa.select(ChunkRow, DocumentRow.name, DocumentRow.sha256)
+                .join(DocumentRow, DocumentRow.id == ChunkRow.document_id)
+                .where(ChunkRow.id.in_(ids), ChunkRow.collection_id.in_(scope.collection_ids))
+            )
+            return {row[0].id: row for row in found}
+
+
+def _candidates(index: CollectionIndex, question: _Question, clock: _Clock) -> _Candidates:
+    """Let both halves propose, and score what only one of them proposed in the other as well."""
+    vector, terms = question.vector, question.terms
+    by_words = index.words.search(terms, question.count)
+    clock.lap("lexical")
+    # Meaning proposes nothing where it has no say, unless words find nothing.
+    asked = question.by_meaning or not len(by_words)
+    by_meaning = index.vectors.search(vector, question.count if asked else 0, exact=question.exact)
+    clock.lap("dense")
+    ids = np.union1d(by_meaning.ids, by_words.ids)
+    dense = _scattered(ids, by_meaning.ids, by_meaning.scores)
+    lexical = _scattered(ids, by_words.ids, by_words.scores)
+    unknown = np.isnan(dense)
+    if unknown.any():
+        dense[unknown] = index.vectors.scores(vector, ids[unknown].tolist())
+    clock.lap("dense")
+    unknown = np.isnan(lexical)
+    if unknown.any():
+        lexical[unknown] = index.words.scores(terms, ids[unknown].tolist())
+    clock.lap("lexical")
+    return _Candidates(ids, dense, lexical)
+
+
+def _scattered(ids: NDArray[np.int64], some: NDArray[np.int64], scores: fusion.Floats) -> fusion.Floats:
+    spread = np.full(len(ids), np.nan)
+    spread[np.searchsorted(ids, some)] = scores
+    return spread
+
+
+def _pooled(parts: Sequence[_Candidates]) -> _Candidates:
+    """Put the candidates of all collections together; a chunk belongs to one collection only."""
+    if not parts:
+        nothing = np.empty(0)
+        return _Candidates(np.empty(0, dtype=np.int64), nothing, nothing)
+    return _Candidates(
+        np.concatenate([part.ids for part in parts]),
+        np.concatenate([part.dense for part in parts]),
+        np.concatenate([part.lexical for part in parts]),
+    )
+
+
+def _hit(row: sa.Row[tuple[ChunkRow, str, str | None]], score: float, dense: float, lexical: float) -> Hit:
+    chunk, name, sha256 = row
+    return Hit(
+        chunk_id=chunk.id,
+        document_id=chunk.document_id,
+        document_name=name,
+        document_sha256=sha256 or "",
+        collection_id=chunk.collection_id,
+        text=chunk.text,
+        start=chunk.start,
+        end=chunk.end,
+        page=chunk.page,
+        context=chunk.context,
+        score=score,
+        dense_score=None if np.isnan(dense) else dense,
+        lexical_score=None if np.isnan(lexical) else lexical,
+    )
+
+
+class _Clock:
+    """Adds up the milliseconds of each stage."""
+
+    def __init__(self) -> None:
+        self.laps: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, stage: str) -> None:
+        """Count the time since the last call for this stage."""
+        now = time.perf_counter()
+        self.laps[stage] = self.laps.get(stage, 0.0) + (now - self._last) * 1000.0
+        self._last = now

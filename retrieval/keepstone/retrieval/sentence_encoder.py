@@ -1,0 +1,382 @@
+"""A sentence-transformers model as an `Encoder`, from a folder on this machine.
+
+encoder = SentenceEncoder(Path("models/all-minilm-l6-v2"), version="all-minilm-l6-v2@1f0c...")
+vectors = encoder.encode_documents(["a passage", "another"])
+
+Bulk encoding sorts all texts by length, tokenizes in Rust in a thread that runs ahead of the model, and cuts batches by
+tokens instead of by texts: on a CPU those that fit into the cache are fastest.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from keepstone.platform.errors import InvalidInput, ModelMissing
+
+if TYPE_CHECKING:
+    import torch
+    from tokenizers import Encoding, Tokenizer
+
+Device = Literal["auto", "cpu", "cuda"]
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+
+# Texts tokenized at once, ahead of the model.
+_WINDOW = 512
+# Characters of a long text tokenized at once: what the tokenizer keeps of each token is some hundred bytes.
+_SLICE_CHARS = 100_000
+# No token is longer than this on average, so what lies behind it need not be tokenized.
+_MAX_CHARS_PER_TOKEN = 24
+_CPU_BATCH_TOKENS, _GPU_BATCH_TOKENS = 1600, 65_536
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """Padded token ids, shape (rows, length), with the row numbers they belong to."""
+
+    rows: NDArray[np.int64]
+    ids: NDArray[np.int64]
+    mask: NDArray[np.int64]
+
+
+class SentenceEncoder:
+    """A sentence-transformers model, loaded at the first use.
+
+    Args:
+        folder: the model's files, as sentence-transformers saves them; weights in safetensors only.
+        version: name and version of the model, which must not depend on the number format.
+        languages: ISO 639-1 codes of the languages it was trained for; empty for all.
+        device: where it runs; `auto` takes a GPU when there is one.
+        dtype: number format; `auto` takes bfloat16 where the processor computes it natively, else float32.
+        batch_tokens: padded tokens per batch; by default what suits the device.
+        threads: CPU threads of the model; one per core by default.
+        max_tokens: read less of each text than the model could, special tokens included.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        version: str,
+        languages: Sequence[str] = (),
+        device: Device = "auto",
+        dtype: Dtype = "auto",
+        batch_tokens: int | None = None,
+        threads: int | None = None,
+        max_tokens: int | None = None,
+    ) -> None:
+        self.version = version
+        self.languages = frozenset(languages)
+        self._folder = folder
+        self._device, self._dtype = device, dtype
+        self._batch_tokens, self._threads, self._limit = batch_tokens, threads, max_tokens
+        self._lock = threading.RLock()
+
+    @property
+    def dimension(self) -> int:
+        """Length of the vectors."""
+        return self._loaded.dimension
+
+    @property
+    def max_tokens(self) -> int:
+        """How many tokens of a passage are read, without special tokens and prompt."""
+        return self._loaded.max_length - self._loaded.overhead
+
+    @property
+    def description(self) -> str:
+        """Where and how it runs, for status pages: `cpu bfloat16 fused`."""
+        return self._loaded.description
+
+    def warm_up(self) -> None:
+        """Load the model and run it once, so that the first question does not wait for it."""
+        self.encode_query("warm up")
+
+    def encode_documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return the vectors of passages: shape (n, d), unit length, in the order of `texts`."""
+        loaded = self._loaded
+        vectors = np.empty((len(texts), loaded.dimension), dtype=np.float32)
+        for batch in self._batches([loaded.document_prompt + text for text in texts]):
+            vectors[batch.rows] = loaded.forward(batch, loaded.document_prompt_tokens)
+        return vectors
+
+    def encode_query(self, text: str) -> NDArray[np.float32]:
+        """Return the vector of a question: shape (d,), unit length."""
+        loaded = self._loaded
+        [encoding] = loaded.tokenize([loaded.query_prompt + text])
+        batch = _padded([0], [encoding.ids], loaded.pad_id)
+        vector: NDArray[np.float32] = loaded.forward(batch, loaded.query_prompt_tokens)[0]
+        return vector
+
+    def offsets(self, text: str) -> NDArray[np.int64]:
+        """Return the character (code point) at which each token of the whole text starts, ascending."""
+        parts = [
+            np.fromiter((start for start, _ in encoding.offsets), dtype=np.int64, count=len(encoding)) + base
+            for base, encoding in self._slices(text)
+        ]
+        return np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)
+
+    def count_tokens(self, text: str) -> int:
+        """Return the number of tokens of the whole text, without special tokens."""
+        return sum(len(encoding) for _, encoding in self._slices(text))
+
+    def _slices(self, text: str) -> Iterator[tuple[int, Encoding]]:
+        """Tokenize a text of any length in bounded memory, cut at blanks."""
+        tokenizer = self._loaded.plain_tokenizer
+        start = 0
+        while start < len(text):
+            end = start + _SLICE_CHARS
+            if end < len(text):
+                blank = max(text.rfind(" ", start, end), text.rfind("\n", start, end))
+                end = blank if blank > start else end
+            yield start, tokenizer.encode(_encodable(text[start:end]), add_special_tokens=False)
+            start = end
+
+    def _batches(self, texts: Sequence[str]) -> Iterator[_Batch]:
+        loaded = self._loaded
+        order = sorted(range(len(texts)), key=lambda row: -len(texts[row]))
+        windows = [order[at : at + _WINDOW] for at in range(0, len(order), _WINDOW)]
+
+        def tokenize(rows: list[int]) -> list[_Batch]:
+            encodings = loaded.tokenize([texts[row] for row in rows])
+            return _cut(rows, [encoding.ids for encoding in encodings], loaded.batch_tokens, loaded.pad_id)
+
+        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="tokenize") as ahead:
+            pending: Future[list[_Batch]] | None = None
+            for window in windows:
+                ready, pending = pending, ahead.submit(tokenize, window)
+                if ready is not None:
+                    yield from ready.result()
+            if pending is not None:
+                yield from pending.result()
+
+    @cached_property
+    def _cached(self) -> _Loaded:
+        return _Loaded.load(
+            self._folder,
+            device=self._device,
+            dtype=self._dtype,
+            batch_tokens=self._batch_tokens,
+            threads=self._threads,
+            limit=self._limit,
+        )
+
+    @property
+    def _loaded(self) -> _Loaded:
+        found = self.__dict__.get("_cached")
+        if found is not None:
+            return found  # type: ignore[no-any-return]
+        with self._lock:
+            return self._cached
+
+
+@dataclass(frozen=True, slots=True)
+class _Loaded:
+    """The model in memory."""
+
+    model: Any
+    device: torch.device
+    tokenizer: Tokenizer
+    """Truncates to `max_length`, special tokens included."""
+    plain_tokenizer: Tokenizer
+    """Truncates nothing."""
+    pad_id: int
+    dimension: int
+    max_length: int
+    overhead: int
+    """Special tokens, and those of the passage prompt."""
+    batch_tokens: int
+    document_prompt: str
+    query_prompt: str
+    document_prompt_tokens: int
+    query_prompt_tokens: int
+    description: str
+
+    @classmethod
+    def load(
+        cls,
+        folder: Path,
+        *,
+        device: Device,
+        dtype: Dtype,
+        batch_tokens: int | None,
+        threads: int | None,
+        limit: int | None,
+    ) -> _Loaded:
+        check_folder(folder)
+        import torch
+        from sentence_transformers import SentenceTransformer
+        from tokenizers import Tokenizer
+
+        if threads is not None:
+            torch.set_num_threads(threads)
+        where = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+        number_format = _native_dtype(where) if dtype == "auto" else getattr(torch, dtype)
+        model = SentenceTransformer(
+            str(folder),
+            device=where,
+            local_files_only=True,
+            trust_remote_code=False,
+            model_kwargs={"dtype": number_format, "use_safetensors": True},
+        ).eval()
+        backend = getattr(model.tokenizer, "backend_tokenizer", None)
+        if backend is None:
+            raise InvalidInput(
+                f"The encoder in {folder} has no fast tokenizer",
+                fix="Choose an encoder whose folder holds a tokenizer.json: `keepstone models list`",
+            )
+        plain = Tokenizer.from_str(backend.to_str())
+        plain.no_truncation()
+        plain.no_padding()
+        cutting = Tokenizer.from_str(plain.to_str())
+        max_length = min(n for n in (model.max_seq_length, limit, 8192) if n)
+        cutting.enable_truncation(max_length)
+        query_prompt, document_prompt = _prompts(model)
+        special = plain.num_special_tokens_to_add(is_pair=False)
+        prompt_tokens = len(plain.encode(document_prompt, add_special_tokens=False))
+        fused = where == "cpu" and _fuse(model)
+        log.info("encoder_loaded", folder=folder.name, device=where, dtype=str(number_format), fused=fused)
+        return cls(
+            model=model,
+            device=torch.device(where),
+            tokenizer=cutting,
+            plain_tokenizer=plain,
+            pad_id=model.tokenizer.pad_token_id or 0,
+            dimension=int(model.get_embedding_dimension()),
+            max_length=max_length,
+            overhead=special + prompt_tokens,
+            batch_tokens=batch_tokens or (_CPU_BATCH_TOKENS if where == "cpu" else _GPU_BATCH_TOKENS),
+            document_prompt=document_prompt,
+            query_prompt=query_prompt,
+            document_prompt_tokens=_leading_tokens(plain, document_prompt),
+            query_prompt_tokens=_leading_tokens(plain, query_prompt),
+            description=" ".join([where, str(number_format).removeprefix("torch."), *(["fused"] if fused else [])]),
+        )
+
+    def tokenize(self, texts: list[str]) -> list[Encoding]:
+        """Tokenize and truncate; safe for any string."""
+        limit = self.max_length * _MAX_CHARS_PER_TOKEN
+        return self.tokenizer.encode_batch_fast([_encodable(text[:limit]) for text in texts])
+
+    def forward(self, batch: _Batch, prompt_tokens: int) -> NDArray[np.float32]:
+        """Run the model: shape (rows, d), unit length."""
+        import torch
+
+        with torch.inference_mode():
+            features: dict[str, Any] = {
+                "input_ids": torch.from_numpy(batch.ids).to(self.device),
+                "attention_mask": torch.from_numpy(batch.mask).to(self.device),
+            }
+            if prompt_tokens:
+                features["prompt_length"] = prompt_tokens
+            vectors = self.model(features)["sentence_embedding"].float()
+            unit: NDArray[np.float32] = torch.nn.functional.normalize(vectors, dim=1).cpu().numpy()
+            return unit
+
+
+def check_folder(folder: Path) -> None:
+    """Check that a folder holds a sentence-transformers model which loads without running anybody's code.
+
+    Raises:
+        ModelMissing: there is no model, or its weights are missing.
+        InvalidInput: it wants pickled weights, or code of its own.
+    """
+    fix = "Get it again: `keepstone models pull starter`, or name another encoder in keepstone.toml"
+    if not (folder / "config.json").is_file():
+        raise ModelMissing(f"There is no encoder in {folder}", fix=fix)
+    if not (folder / "modules.json").is_file():
+        raise InvalidInput(f"{folder} is no sentence-transformers model: it has no modules.json", fix=fix)
+    if not any(folder.glob("model*.safetensors")):
+        raise ModelMissing(f"The encoder in {folder} has no weights in safetensors format", fix=fix)
+    try:
+        modules = json.loads((folder / "modules.json").read_text(encoding="utf-8"))
+        paths = [(str(each["path"]), str(each["type"])) for each in modules]
+    except (ValueError, TypeError, KeyError) as error:
+        raise InvalidInput(f"{folder / 'modules.json'} is damaged", fix=fix) from error
+    for path, kind in paths:
+        if not kind.startswith("sentence_transformers."):
+            raise InvalidInput(f"The encoder in {folder} wants to run its own code ({kind})", fix=fix)
+        part = (folder / path).resolve()
+        if not part.is_relative_to(folder.resolve()):
+            raise InvalidInput(f"The encoder in {folder} refers to files outside its folder", fix=fix)
+        if any(part.glob("*.bin")) and not any(part.glob("*.safetensors")):
+            raise InvalidInput(f"{part} holds pickled weights, which could run code", fix=fix)
+
+
+def _native_dtype(device: str) -> torch.dtype:
+    import torch
+
+    if device == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    capabilities = torch.cpu.get_capabilities()
+    native = any(capabilities.get(name) for name in ("amx_bf16", "avx512_bf16", "bf16", "arm_bf16"))
+    return torch.bfloat16 if native else torch.float32
+
+
+def _prompts(model: Any) -> tuple[str, str]:
+    """Return the prompts that the model was trained with, for questions and for passages."""
+    prompts = model.prompts or {}
+    default = prompts.get(model.default_prompt_name or "") or ""
+    document = next((prompts[name] for name in ("document", "passage", "corpus") if prompts.get(name)), default)
+    return prompts.get("query") or default, document
+
+
+def _leading_tokens(tokenizer: Tokenizer, prompt: str) -> int:
+    """Count the tokens at the head of a prompted text, the special one in front included."""
+    if not prompt:
+        return 0
+    encoding = tokenizer.encode(prompt)
+    return len(encoding) - (1 if encoding.special_tokens_mask[-1:] == [1] else 0)
+
+
+def _fuse(model: Any) -> bool:
+    import torch
+
+    from keepstone.retrieval.fused_linear import fuse_linears
+
+    transformer = getattr(model[0], "auto_model", None)
+    if transformer is None:
+        return False
+    ids = torch.arange(16).reshape(2, 8) % transformer.config.vocab_size
+    return fuse_linears(transformer, {"input_ids": ids, "attention_mask": torch.ones_like(ids)})
+
+
+def _encodable(text: str) -> str:
+    """Replace lone surrogates, one character for one, since Rust has no place for them."""
+    return text if text.isascii() else _SURROGATE.sub("?", text)
+
+
+def _cut(rows: Sequence[int], ids: Sequence[Sequence[int]], batch_tokens: int, pad_id: int) -> list[_Batch]:
+    """Cut texts into batches of at most `batch_tokens` padded tokens, alike in length."""
+    order = sorted(range(len(ids)), key=lambda at: -len(ids[at]))
+    batches = []
+    start = 0
+    while start < len(order):
+        longest = max(len(ids[order[start]]), 1)
+        taken = order[start : start + max(batch_tokens // longest, 1)]
+        batches.append(_padded([rows[at] for at in taken], [ids[at] for at in taken], pad_id))
+        start += len(taken)
+    return batches
+
+
+def _padded(rows: Sequence[int], ids: Sequence[Sequence[int]], pad_id: int) -> _Batch:
+    longest = max(map(len, ids))
+    padded = np.full((len(ids), longest), pad_id, dtype=np.int64)
+    mask = np.zeros((len(ids), longest), dtype=np.int64)
+    for at, one in enumerate(ids):
+        padded[at, : len(one)] = one
+        mask[at, : len(one)] = 1
+    return _Batch(np.asarray(rows, dtype=np.int64), padded, mask)
