@@ -161,9 +161,11 @@ def _spellings(option: Any) -> list[str]:
 def _meaning(parameter: Any) -> str:
     text = " ".join((parameter.help or "").split()).replace("|", "\\|")
     default = parameter.default
-    if default is None or default is False or callable(default) or default in ((), []) or parameter.required:
+    if parameter.required:
+        return f"{text} Required." if parameter.param_type_name == "option" else text
+    if default in (None, False, "", (), []) or callable(default):
         return text
-    return f"{text} Default: `{str(default).lower() if default is True else default}`."
+    return f"{text} Default: `{parameter.opts[0] if default is True else default}`."
 
 
 PAGES = {"configuration.md": configuration, "cli.md": command_line}
