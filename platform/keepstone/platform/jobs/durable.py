@@ -64,7 +64,9 @@ class Durable:
 
     def _open(self) -> None:
         # With a handler present, DBOS does not write to the console; records reach the root logger.
-        logging.getLogger("dbos").addHandler(logging.NullHandler())
+        logger = logging.getLogger("dbos")
+        if not logger.handlers:
+            logger.addHandler(logging.NullHandler())
         from dbos import DBOS
         from dbos._serialization import DBOSPortableJSON
 
