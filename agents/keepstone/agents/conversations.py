@@ -86,7 +86,7 @@ class Conversations:
                 .where(MessageRow.conversation_id == conversation_id)
                 .order_by(MessageRow.ordinal)
             )
-            return [_message(message, answer, rating) for message, answer, rating in session.execute(query).tuples()]
+            return [_message(message, answer, rating) for message, answer, rating in session.execute(query)]
 
     def append(
         self,

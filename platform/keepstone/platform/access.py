@@ -87,7 +87,11 @@ def find_collection(session: Session, principal: Principal, name_or_id: str, act
         NotFound: there is none that this principal may read; the message suggests the nearest readable name.
     """
     row = session.scalar(
-        sa.select(CollectionRow).where((CollectionRow.name == name_or_id) | (CollectionRow.id == name_or_id))
+        sa.select(CollectionRow)
+        .where((CollectionRow.name == name_or_id) | (CollectionRow.id == name_or_id))
+        # Nobody can take another collection's place by giving theirs its id as a name.
+        .order_by((CollectionRow.id == name_or_id).desc())
+        .limit(1)
     )
     if row is not None and "read" in allowed_actions(session, principal, row):
         authorize(session, principal, action, row)
@@ -103,7 +107,9 @@ def readable_collections(session: Session, principal: Principal) -> list[Collect
     if "read" not in principal.scopes:
         return []
     if not principal.is_admin:
-        granted = sa.select(GrantRow.collection_id).where(GrantRow.principal_id == principal.id)
+        granted = sa.select(GrantRow.collection_id).where(
+            GrantRow.principal_id == principal.id, GrantRow.role.in_(ROLES)
+        )
         query = query.where((CollectionRow.owner_id == principal.id) | CollectionRow.id.in_(granted))
     return list(session.scalars(query))
 

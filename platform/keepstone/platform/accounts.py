@@ -86,7 +86,7 @@ def issue_credential(
         name=name,
         secret_sha256=_hash(secret),
         scopes=wanted,
-        expires_at=utc_now() + lifetime if lifetime else None,
+        expires_at=utc_now() + lifetime if lifetime is not None else None,
     )
     session.add(row)
     session.flush()
@@ -189,4 +189,4 @@ def _refused() -> Unauthenticated:
 
 
 def _hash(secret: str) -> str:
-    return hashlib.sha256(secret.encode()).hexdigest()
+    return hashlib.sha256(secret.encode(errors="surrogatepass")).hexdigest()

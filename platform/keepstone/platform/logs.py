@@ -44,22 +44,29 @@ _TALKATIVE = ("httpx", "httpcore", "dbos", "alembic", "urllib3", "PIL", "pdfmine
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
-def configure(settings: LoggingSettings, folder: Path | None = None) -> None:
+def configure(settings: LoggingSettings, folder: Path | None = None, *, to_stderr: bool = True) -> None:
     """Send the logs of this process to standard error and, when a folder is given, to a file there.
 
     May be called again; the last call counts. Only one process may write a folder's file.
+
+    Args:
+        settings: level and format.
+        folder: where the file is.
+        to_stderr: whether standard error gets them too; not where it is a file that nobody rotates.
 
     Raises:
         StorageFull: the file cannot be made.
     """
     level = getattr(logging, settings.level.upper())
-    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
-    handlers[0].setFormatter(_formatter(as_json=_wants_json(settings)))
+    handlers: list[logging.Handler] = []
+    if to_stderr:
+        handlers.append(logging.StreamHandler(sys.stderr))
+        handlers[0].setFormatter(_formatter(as_json=_wants_json(settings)))
     if folder is not None:
         with storage_errors("opening the log file"):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             handlers.append(_LogFile(folder / FILE_NAME, maxBytes=FILE_BYTES, backupCount=OLD_FILES, encoding="utf-8"))
-        handlers[1].setFormatter(_formatter(as_json=True))
+        handlers[-1].setFormatter(_formatter(as_json=True))
     _replace_root_handlers(handlers, level)
     for name in _OWN_HANDLERS:
         logger = logging.getLogger(name)

@@ -69,6 +69,8 @@ class EngineSettings(_Section):
     """Key sent to the external server."""
     model: str = "smollm2-135m-instruct"
     """Name of an installed model (`keepstone models list`), or the external server's model id."""
+    python: Path | None = None
+    """Python of an environment that has vLLM. Unset: the one that `keepstone engine install` makes."""
     port: int = Field(default=8101, ge=1, le=65535)
     """Loopback port of the managed engine."""
     max_model_len: int = Field(default=8192, ge=512)
@@ -104,8 +106,8 @@ class EncoderSettings(_Section):
     """Where it runs."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Number format. `auto` takes bfloat16 where the processor computes it natively."""
-    batch_size: int = Field(default=32, ge=1)
-    """Texts encoded at once."""
+    batch_tokens: int | None = Field(default=None, ge=64)
+    """Tokens encoded at once. Unset: what suits the device."""
     threads: int | None = Field(default=None, ge=1)
     """CPU threads. Unset: one per core."""
 

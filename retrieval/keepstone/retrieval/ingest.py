@@ -148,11 +148,8 @@ class Ingestion:
                 .where(DocumentRow.pending_sha256.is_not(None))
                 .values(state=DocumentState.QUEUED, error=None)
             )
-            sizes = dict(
-                session.execute(
-                    sa.select(DocumentRow.id, DocumentRow.size).where(DocumentRow.id.in_(documents))
-                ).tuples()
-            )
+            rows = session.execute(sa.select(DocumentRow.id, DocumentRow.size).where(DocumentRow.id.in_(documents)))
+            sizes = {row.id: row.size for row in rows}
         units: list[list[Any]] = []
         room = 0
         for index, document_id in enumerate(documents):

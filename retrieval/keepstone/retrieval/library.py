@@ -246,7 +246,7 @@ class Library:
                 .where(*_named(session, principal, collection, containing))
                 .group_by(DocumentRow.state)
             )
-            return {DocumentState(state): count for state, count in session.execute(query).tuples()}
+            return {DocumentState(state): count for state, count in session.execute(query)}
 
     def documents_by_id(self, principal: Principal, collection: str, ids: Sequence[str]) -> list[DocumentInfo]:
         """Return those of the named documents that are in the collection, by name."""
@@ -255,9 +255,7 @@ class Library:
             found: list[DocumentRow] = []
             for start in range(0, len(ids), _IDS_PER_STATEMENT):
                 some = DocumentRow.id.in_(ids[start : start + _IDS_PER_STATEMENT])
-                found += session.scalars(
-                    sa.select(DocumentRow).where(DocumentRow.collection_id == collection_id, some)
-                )
+                found += session.scalars(sa.select(DocumentRow).where(DocumentRow.collection_id == collection_id, some))
             return sorted((_info(row) for row in found), key=lambda info: info.name)
 
     def document(self, principal: Principal, document_id: str) -> DocumentInfo:

@@ -11,8 +11,11 @@ import json
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
+
+from safetensors import safe_open
 
 from keepstone.platform.errors import InvalidInput, ModelMissing, storage_errors
 from keepstone.platform.models.catalog import Kind
@@ -134,6 +137,15 @@ def describe(folder: Path, kind: Kind) -> dict[str, Any]:
         about["query_prompt"] = prompts.get("query") or ""
         about["document_prompt"] = prompts.get("document") or prompts.get("passage") or ""
     return {name: value for name, value in about.items() if value is not None}
+
+
+def count_parameters(folder: Path) -> int:
+    """Return the number of weights in a model's safetensors files, read from their headers."""
+    total = 0
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, framework="numpy") as weights:
+            total += sum(prod(weights.get_slice(name).get_shape()) for name in weights.keys())  # noqa: SIM118
+    return total
 
 
 def read_json(path: Path) -> dict[str, Any]:

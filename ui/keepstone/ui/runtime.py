@@ -1,0 +1,235 @@
+"""The composition root: builds all services of one process from the settings, and takes them down again.
+
+with Runtime.open(load_settings()) as runtime:
+    runtime.library.collections(principal)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from keepstone.agents.answering import Answerer, AnsweringModel, Style
+from keepstone.agents.conversations import Conversations
+from keepstone.platform.accounts import ensure_local_admin
+from keepstone.platform.blobs import BlobStore
+from keepstone.platform.database import Database
+from keepstone.platform.errors import EngineUnavailable, SettingsError, Unavailable
+from keepstone.platform.jobs import Jobs, open_jobs
+from keepstone.platform.locks import exclusive_lock
+from keepstone.platform.machine import Machine, probe
+from keepstone.platform.models.files import count_parameters
+from keepstone.platform.models.registry import InstalledModel, ModelRegistry
+from keepstone.platform.serving.absent import AbsentEngine
+from keepstone.platform.serving.engine import Engine
+from keepstone.platform.serving.http import HttpEngine
+from keepstone.platform.serving.install import installed_engine
+from keepstone.platform.serving.supervisor import EngineSupervisor, Patience
+from keepstone.platform.serving.vllm import build_launch
+from keepstone.platform.settings import EncoderSettings, Settings
+from keepstone.retrieval.encoder import Encoder
+from keepstone.retrieval.indexes.catalog import IndexSet
+from keepstone.retrieval.ingest import Ingestion
+from keepstone.retrieval.library import Library
+from keepstone.retrieval.loaders.base import LoadLimits
+from keepstone.retrieval.loaders.worker import LoadPool
+from keepstone.retrieval.search import Searcher
+from keepstone.retrieval.sentence_encoder import SentenceEncoder
+
+_SWITCH_ON = "Set engine.mode to 'managed' or 'external' in keepstone.toml"
+_WRITING_PARAMETERS = 1_000_000_000
+"""Below this a language model is asked to quote rather than to write."""
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class Runtime:
+    """The services of one process, ready to use."""
+
+    settings: Settings
+    machine: Machine
+    database: Database
+    blobs: BlobStore
+    registry: ModelRegistry
+    encoder: Encoder
+    indexes: IndexSet
+    searcher: Searcher
+    library: Library
+    jobs: Jobs
+    ingestion: Ingestion
+    engine: Engine
+    supervisor: EngineSupervisor | None
+    answerer: Answerer
+    conversations: Conversations
+    resumed: tuple[str, ...]
+    """Jobs queued at start for what an earlier process left undone."""
+
+    @staticmethod
+    @contextmanager
+    def open(settings: Settings, *, engine: Engine | None = None, encoder: Encoder | None = None) -> Iterator[Runtime]:
+        """Build everything, in the order of need, and close it in reverse at the end.
+
+        Args:
+            settings: the whole tree.
+            engine: a language model to use instead of the configured one, for tests.
+            encoder: an encoder to use instead of the configured one, for tests.
+
+        Raises:
+            Conflict: another process uses this home folder.
+            ModelMissing: the encoder is not installed.
+            Unavailable: the database does not answer.
+        """
+        with ExitStack() as resources:
+            yield _build(settings, engine, encoder, resources)
+
+    def start_engine(self) -> None:
+        """Start the managed engine in the background; without one, do nothing."""
+        if self.supervisor is not None:
+            self.supervisor.start()
+
+
+def _build(settings: Settings, engine: Engine | None, encoder: Encoder | None, resources: ExitStack) -> Runtime:
+    settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    resources.enter_context(
+        exclusive_lock(
+            settings.home / "app.lock",
+            f"Keepstone is already at work on {settings.home}",
+            fix="Use that one (`keepstone status`), stop it (`keepstone down`), or set another KEEPSTONE_HOME",
+        )
+    )
+    machine = probe(settings.home)
+    database = Database(settings.database_url)
+    resources.callback(database.close)
+    database.upgrade()
+    with database.transaction() as session:
+        ensure_local_admin(session)
+    blobs = BlobStore(settings.blob_url)
+    registry = ModelRegistry(database, settings.home)
+    encoder = encoder or _encoder(settings.encoder, registry)
+    indexes = IndexSet(database, settings.home / "indexes", encoder, ef_search=settings.search.ef_search)
+    resources.callback(indexes.close)
+    searcher = Searcher(database, encoder, indexes, settings.search)
+    library = Library(
+        database,
+        blobs,
+        encoder_version=encoder.version,
+        max_file_bytes=settings.ingestion.max_file_mb * 2**20,
+        on_change=indexes.notify,
+    )
+    pool = resources.enter_context(LoadPool(_load_limits(settings)))
+    jobs = open_jobs(database, settings)
+    resources.callback(jobs.close)
+    ingestion = Ingestion(
+        database=database,
+        blobs=blobs,
+        pool=pool,
+        encoder=encoder,
+        indexes=indexes,
+        chunking=settings.chunking,
+        jobs=jobs,
+    )
+    resumed = ingestion.resume()
+    indexes.catch_up_all()
+    indexes.start()
+    jobs.launch()
+    supervisor, engine, model = _engine(settings, machine, registry, engine, resources)
+    answerer = Answerer(
+        database=database,
+        searcher=searcher,
+        encoder=encoder,
+        engine=engine,
+        model=model,
+        settings=settings.answering,
+    )
+    return Runtime(
+        settings=settings,
+        machine=machine,
+        database=database,
+        blobs=blobs,
+        registry=registry,
+        encoder=encoder,
+        indexes=indexes,
+        searcher=searcher,
+        library=library,
+        jobs=jobs,
+        ingestion=ingestion,
+        engine=engine,
+        supervisor=supervisor,
+        answerer=answerer,
+        conversations=Conversations(database),
+        resumed=tuple(resumed),
+    )
+
+
+def _engine(
+    settings: Settings, machine: Machine, registry: ModelRegistry, given: Engine | None, resources: ExitStack
+) -> tuple[EngineSupervisor | None, Engine, AnsweringModel]:
+    """Return the watcher of the managed engine, the client, and how the model answers."""
+    chosen = settings.engine
+    if given is not None:
+        return None, given, AnsweringModel(given.model, "given", _style(settings, None))
+    if chosen.mode == "external":
+        client = HttpEngine(
+            str(chosen.url),
+            model=chosen.model,
+            max_model_len=chosen.max_model_len,
+            api_key=chosen.api_key.get_secret_value() if chosen.api_key else None,
+            max_streams=chosen.max_streams,
+            timeout_s=chosen.request_timeout_s,
+        )
+        return None, client, AnsweringModel(chosen.model, "external", _style(settings, None))
+    if chosen.mode == "off":
+        absent = AbsentEngine(chosen.model, EngineUnavailable("The language model is switched off", fix=_SWITCH_ON))
+        return None, absent, AnsweringModel(chosen.model, "off", _style(settings, None))
+    try:
+        model = registry.get(chosen.model)
+        launch = build_launch(chosen, home=settings.home, python=_engine_python(settings), model=model, machine=machine)
+    except (Unavailable, SettingsError) as error:
+        log.warning("engine_not_startable", reason=str(error))
+        return None, AbsentEngine(chosen.model, error), AnsweringModel(chosen.model, "missing", "write")
+    supervisor = EngineSupervisor(launch, home=settings.home, patience=Patience(start_s=chosen.start_timeout_s))
+    resources.callback(supervisor.stop)
+    client = launch.client(supervisor.explain, log=supervisor.status().log_path)
+    return supervisor, client, AnsweringModel(model.name, model.version, _style(settings, model))
+
+
+def _engine_python(settings: Settings) -> Path:
+    if settings.engine.python is not None:
+        return settings.engine.python
+    installed = installed_engine(settings.home)
+    if installed is None:
+        raise EngineUnavailable("The language model's engine is not installed", fix="Run `keepstone engine install`")
+    return installed.python
+
+
+def _encoder(settings: EncoderSettings, registry: ModelRegistry) -> Encoder:
+    model = registry.get(settings.model)
+    languages = [each for each in model.details.get("languages", ()) if each != "*"]
+    return SentenceEncoder(
+        model.path,
+        version=model.reference,
+        languages=languages,
+        device=settings.device,
+        dtype=settings.dtype,
+        batch_tokens=settings.batch_tokens,
+        threads=settings.threads,
+    )
+
+
+def _style(settings: Settings, model: InstalledModel | None) -> Style:
+    if settings.answering.style != "auto":
+        return settings.answering.style
+    parameters = count_parameters(model.path) if model else None
+    return "quote" if parameters is not None and parameters < _WRITING_PARAMETERS else "write"
+
+
+def _load_limits(settings: Settings) -> LoadLimits:
+    limits = settings.ingestion
+    return LoadLimits(
+        max_text_chars=limits.max_text_chars, timeout_s=limits.load_timeout_s, memory_mb=limits.load_memory_mb
+    )
