@@ -110,7 +110,7 @@ def _build(settings: Settings, engine: Engine | None, encoder: Encoder | None, r
         ensure_local_admin(session)
     blobs = BlobStore(settings.blob_url)
     registry = ModelRegistry(database, settings.home)
-    encoder = encoder or _encoder(settings.encoder, registry)
+    encoder = encoder or open_encoder(settings.encoder, registry)
     indexes = IndexSet(database, settings.home / "indexes", encoder, ef_search=settings.search.ef_search)
     resources.callback(indexes.close)
     searcher = Searcher(database, encoder, indexes, settings.search)
@@ -207,7 +207,12 @@ def _engine_python(settings: Settings) -> Path:
     return installed.python
 
 
-def _encoder(settings: EncoderSettings, registry: ModelRegistry) -> Encoder:
+def open_encoder(settings: EncoderSettings, registry: ModelRegistry) -> Encoder:
+    """Return the encoder of the settings, from its installed model; it is loaded at the first use.
+
+    Raises:
+        ModelMissing: it is not installed.
+    """
     model = registry.get(settings.model)
     languages = [each for each in model.details.get("languages", ()) if each != "*"]
     return SentenceEncoder(
