@@ -1,0 +1,274 @@
+"""An answer as HTML: its text with citations to click and unsupported sentences marked, its sources, what made it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from keepstone.agents.types import Answer, Claim, Outcome, Passage
+from keepstone.ui.web.markup import Mark, Markup, action, element, icon, join, markdown
+
+UNSUPPORTED: Final = "No passage in the documents supports this sentence"
+_QUOTE_CHARS: Final = 220
+# Parts of the provenance record that the answer itself shows.
+_SHOWN_ELSEWHERE: Final = frozenset({"passages", "claims"})
+# Groups of the record whose names would only repeat what their members say.
+_UNNAMED: Final = frozenset({"versions"})
+_UNITS: Final = (("_ms", " ms"), ("_s", " s"))
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A passage that an answer rests on, as far as a page needs to know it."""
+
+    number: int
+    document_id: str
+    document_name: str
+    document_sha256: str
+    start: int
+    end: int
+    page: int | None = None
+    context: str = ""
+    """Title and heading path."""
+    text: str = ""
+    """The passage, where it is at hand."""
+
+    @classmethod
+    def of(cls, passage: Passage) -> Source:
+        """Return the source that a passage is."""
+        hit = passage.hit
+        return cls(
+            number=passage.number,
+            document_id=hit.document_id,
+            document_name=hit.document_name,
+            document_sha256=hit.document_sha256,
+            start=hit.start,
+            end=hit.end,
+            page=hit.page,
+            context=hit.context,
+            text=hit.text,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerView:
+    """What a page shows of an answer, whether it was just made or read from the database."""
+
+    content: str
+    outcome: Outcome | None = None
+    """None while it is being written."""
+    id: str | None = None
+    sources: tuple[Source, ...] = ()
+    claims: tuple[Claim, ...] = ()
+    record: Mapping[str, Any] = field(default_factory=dict)
+    rating: int | None = None
+
+    @classmethod
+    def of(cls, answer: Answer) -> AnswerView:
+        """Return the view of an answer that was just made."""
+        return cls(
+            content=answer.content,
+            outcome=answer.outcome,
+            id=answer.id,
+            sources=tuple(Source.of(passage) for passage in answer.passages),
+            claims=answer.claims,
+            record=answer.record,
+        )
+
+    @property
+    def cited(self) -> tuple[Source, ...]:
+        """The sources whose marks stand in the text, in order of their numbers."""
+        return tuple(source for source in self.sources if f"[{source.number}]" in self.content)
+
+
+def render_answer(view: AnswerView) -> Markup:
+    """Return a whole answer: text, sources, rating and provenance."""
+    if view.outcome == "declined":
+        return _declined(view)
+    unsupported = any(not claim.supported for claim in view.claims)
+    return join(
+        [
+            render_text(view),
+            _note("Stopped before it was finished") if view.outcome == "stopped" else None,
+            _note("The answer broke off") if view.outcome == "failed" else None,
+            _legend() if unsupported and view.outcome != "failed" else None,
+            _sources(view.cited, view.claims, "Sources"),
+            _footer(view),
+        ]
+    )
+
+
+def render_text(view: AnswerView) -> Markup:
+    """Return the text alone; also while it is being written."""
+    marks = [
+        Mark(claim.start, claim.end, "unsupported", UNSUPPORTED)
+        for claim in view.claims
+        if not claim.supported and view.outcome is not None
+    ]
+    buttons = {source.number: _citation(source, view.claims) for source in view.sources}
+    return element(
+        "div",
+        markdown(view.content, marks=marks, citations=buttons),
+        class_="answer-text" if view.outcome else "answer-text writing",
+        dir="auto",
+    )
+
+
+def _declined(view: AnswerView) -> Markup:
+    badge = element("span", icon("search-off"), "Not in the documents", class_="badge badge-declined")
+    closest = _sources(view.sources[:3], (), "Closest passages, judged too weak to answer from")
+    return join(
+        [badge, element("div", markdown(view.content), class_="answer-text", dir="auto"), closest, _footer(view)]
+    )
+
+
+def _citation(source: Source, claims: Sequence[Claim]) -> Markup:
+    where = ", ".join(filter(None, [source.document_name, f"page {source.page}" if source.page else ""]))
+    return action(
+        "cite",
+        source.number,
+        class_="cite",
+        title=where,
+        aria_label=f"Source {source.number}: {where}",
+        **_address(source, claims),
+    )
+
+
+def _address(source: Source, claims: Sequence[Claim]) -> dict[str, object]:
+    """Return the data attributes by which the reader finds a passage; it authorizes them anew."""
+    quote = next((claim for claim in claims if claim.citation == source.number and claim.quote_end), None)
+    return {
+        "data_document": source.document_id,
+        "data_start": source.start,
+        "data_end": source.end,
+        "data_sha": source.document_sha256,
+        "data_quote_start": quote.quote_start if quote else None,
+        "data_quote_end": quote.quote_end if quote else None,
+        "data_number": source.number,
+    }
+
+
+def _sources(sources: Sequence[Source], claims: Sequence[Claim], title: str) -> Markup | None:
+    if not sources:
+        return None
+    rows = [element("li", _source(source, claims)) for source in sources]
+    return element("section", element("h4", title), element("ol", *rows), class_="sources")
+
+
+def _source(source: Source, claims: Sequence[Claim]) -> Markup:
+    where = " · ".join(filter(None, [f"Page {source.page}" if source.page else "", _section(source)]))
+    label = join(
+        [
+            element("span", source.number, class_="source-number", aria_hidden="true"),
+            element(
+                "span",
+                element("span", source.document_name, class_="source-name"),
+                element("span", where, class_="source-where") if where else None,
+                element("span", _quote(source, claims), class_="source-quote", dir="auto") if source.text else None,
+                class_="source-body",
+            ),
+        ]
+    )
+    return action("cite", label, class_="source", **_address(source, claims))
+
+
+def _section(source: Source) -> str:
+    """Return the innermost heading that the passage stands under, when it says more than the document's name."""
+    parts = [part.strip() for line in source.context.splitlines() for part in line.split(" > ") if part.strip()]
+    return parts[-1] if len(parts) > 1 else ""
+
+
+def _quote(source: Source, claims: Sequence[Claim]) -> str:
+    """Return the words that support the answer, or the passage's first ones."""
+    start = 0
+    for claim in claims:
+        if claim.citation == source.number and claim.quote_start is not None:
+            start = min(max(0, claim.quote_start - source.start), len(source.text))
+            break
+    flat = " ".join(source.text[start:].replace("|", " ").replace("#", " ").replace("**", "").split())
+    cut = flat[:_QUOTE_CHARS].rstrip() + "…" if len(flat) > _QUOTE_CHARS else flat
+    return f"“{cut}”"
+
+
+def _note(words: str) -> Markup:
+    return element("p", words, class_="note")
+
+
+def _legend() -> Markup:
+    sample = element("span", "Dotted", class_="unsupported")
+    return element("p", sample, " sentences are not backed by a passage: check them.", class_="note")
+
+
+def _footer(view: AnswerView) -> Markup:
+    parts: list[Markup] = [
+        element("button", icon("copy"), type="button", class_="icon-button", data_copy=True, aria_label="Copy answer")
+    ]
+    if view.id:
+        parts += [_thumb(view, 1, "thumb-up", "Good answer"), _thumb(view, -1, "thumb-down", "Bad answer")]
+    bar = element("div", *parts, class_="answer-actions")
+    comment = _comment_form(view) if view.id and view.rating == -1 else None
+    return element("footer", bar, comment, _provenance(view.record) if view.record else None, class_="answer-footer")
+
+
+def _thumb(view: AnswerView, rating: int, name: str, label: str) -> Markup:
+    chosen = view.rating == rating
+    return action(
+        "rate",
+        icon(name),
+        class_="icon-button chosen" if chosen else "icon-button",
+        aria_label=label,
+        aria_pressed="true" if chosen else "false",
+        title=label,
+        data_answer=view.id,
+        data_rating=0 if chosen else rating,
+    )
+
+
+def _comment_form(view: AnswerView) -> Markup:
+    name = f"comment-{view.id}"
+    return element(
+        "form",
+        element("label", "What was wrong? (optional)", for_=name),
+        element("textarea", name="comment", id=name, rows=2, maxlength=2000),
+        element("button", "Send", type="submit", class_="button small"),
+        class_="comment",
+        data_event="comment",
+        data_answer=view.id,
+    )
+
+
+def _provenance(record: Mapping[str, Any]) -> Markup:
+    rows = [element("div", element("dt", label), element("dd", value)) for label, value in provenance_rows(record)]
+    return element("details", element("summary", "How was this made?"), element("dl", *rows), class_="provenance")
+
+
+def provenance_rows(record: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return what made an answer as labels and texts; passages and claims, which the answer shows, are left out."""
+    return [row for row in _flat(record, (), "") if row[1]]
+
+
+def _flat(record: Mapping[str, Any], path: tuple[str, ...], unit: str) -> Iterator[tuple[str, str]]:
+    for key, value in record.items():
+        if not path and key in _SHOWN_ELSEWHERE:
+            continue
+        name, found = next(((key.removesuffix(end), unit_) for end, unit_ in _UNITS if key.endswith(end)), (key, unit))
+        inner = path if name in _UNNAMED else (*path, name.replace("_", " "))
+        if isinstance(value, Mapping):
+            yield from _flat(value, inner, found)
+        elif isinstance(value, list | tuple):
+            yield _sentence(": ".join(inner)), ", ".join(_plain(item) for item in value)
+        elif value is not None:
+            yield _sentence(": ".join(inner)), _plain(value) + found
+
+
+def _sentence(label: str) -> str:
+    return label[:1].upper() + label[1:]
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    return str(value)

@@ -1,0 +1,158 @@
+"""The state of the installation: a chip in the header, and a page with models and collections."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final
+
+import gradio as gr
+
+from keepstone.platform.access import Principal
+from keepstone.retrieval.library import CollectionInfo
+from keepstone.ui.recommendation import Recommendation, better_models
+from keepstone.ui.runtime import Runtime
+from keepstone.ui.web.caller import principal_of
+from keepstone.ui.web.components import QUIET
+from keepstone.ui.web.engine_state import EngineState, engine_state
+from keepstone.ui.web.markup import Markup, element, icon, join
+
+_SOON_S: Final = 1.0
+_LATER_S: Final = 15.0
+
+
+class StatusPage:
+    """What runs, and what could run better.
+
+    Args:
+        runtime: the services.
+    """
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+
+    def render_header(self) -> None:
+        """Build the header with the names of the pages and the engine's state."""
+        with gr.Row(elem_id="header"):
+            gr.HTML(render_navigation(), apply_default_css=False, elem_id="navigation")
+            self.chip = gr.HTML("", apply_default_css=False, elem_id="engine-chip")
+        self.timer = gr.Timer(_SOON_S)
+
+    def render(self) -> None:
+        """Build the page, inside an open `gr.Blocks`."""
+        with gr.Column(elem_id="page-status", elem_classes="page"):
+            gr.HTML("<h2>Status</h2>", apply_default_css=False, elem_classes="page-title")
+            self.overview = gr.HTML("", apply_default_css=False, elem_id="overview")
+
+    def connect(self, blocks: gr.Blocks) -> None:
+        """Wire the events."""
+        shown = [self.chip, self.overview, self.timer]
+        blocks.load(self.on_tick, None, shown, **QUIET)
+        self.timer.tick(self.on_tick, None, shown, **QUIET)
+
+    async def on_tick(self, request: gr.Request) -> tuple[Any, ...]:
+        """Show the state: often while the engine is not ready, seldom while it is."""
+        state = await engine_state(self._runtime)
+        overview = await asyncio.to_thread(self._overview, principal_of(request), state)
+        interval = _SOON_S if state.state == "starting" else _LATER_S
+        return render_chip(state), overview, gr.Timer(interval)
+
+    def _overview(self, principal: Principal, state: EngineState) -> Markup:
+        runtime = self._runtime
+        facts = {
+            "Language model": runtime.engine.model,
+            "Encoder": runtime.settings.encoder.model,
+            "Machine": runtime.machine.summary(),
+            "Signed in as": principal.name,
+        }
+        better = better_models(runtime.settings, runtime.machine)
+        return join(
+            [
+                render_engine(state),
+                _section("In use", _facts(facts), element("a", "Sign out", href="/logout", class_="button small")),
+                _section("This machine could run better models", *map(_better, better)) if better else None,
+                _section("Collections", _collections(runtime.library.collections(principal))),
+            ]
+        )
+
+
+def render_navigation() -> Markup:
+    """Return the name of the app and the links between its pages."""
+    links = [
+        element("a", label, href=f"#{page}", data_page=page)
+        for page, label in (("chat", "Chat"), ("documents", "Documents"), ("status", "Status"))
+    ]
+    return join(
+        [
+            element("a", "Skip to content", href="#chat", class_="skip"),
+            element(
+                "button",
+                icon("menu"),
+                type="button",
+                class_="icon-button",
+                data_toggle="history",
+                aria_label="Conversations",
+                id="history-toggle",
+            ),
+            element("a", element("span", class_="logo", aria_hidden="true"), "Keepstone", href="#chat", class_="brand"),
+            element("nav", *links, aria_label="Pages"),
+        ]
+    )
+
+
+def render_chip(state: EngineState) -> Markup:
+    """Return the engine's state as a word in the header."""
+    words = {"ready": "Ready", "starting": "Starting", "down": "Model down", "off": "Model off"}[state.state]
+    dot = element("span", class_="dot", aria_hidden="true")
+    return element(
+        "a",
+        dot,
+        element("span", words),
+        href="#status",
+        class_=f"chip chip-{state.state}",
+        title=state.message,
+        role="status",
+    )
+
+
+def render_engine(state: EngineState) -> Markup:
+    """Return the engine's state with its fix."""
+    fix = element("p", state.fix, class_="fix") if state.fix else None
+    kind = {"ready": "good", "starting": "", "down": "error", "off": ""}[state.state]
+    dot = element("span", class_="dot", aria_hidden="true")
+    line = element("p", dot, element("strong", state.message))
+    return element("div", line, fix, class_=f"callout engine chip-{state.state} {kind}")
+
+
+def _better(entry: Recommendation) -> Markup:
+    role = "Language model" if entry.kind == "llm" else "Encoder"
+    return element(
+        "div",
+        element("p", element("strong", entry.title)),
+        element("p", f"{role} · {entry.memory_gib:g} GiB of memory", class_="note"),
+        element("pre", "\n".join(entry.commands)),
+        class_="better",
+    )
+
+
+def _section(title: str, *children: object) -> Markup:
+    return element("section", element("h3", title), *children, class_="panel")
+
+
+def _facts(facts: dict[str, str]) -> Markup:
+    return element("dl", *[element("div", element("dt", key), element("dd", value)) for key, value in facts.items()])
+
+
+def _collections(infos: list[CollectionInfo]) -> Markup:
+    if not infos:
+        return element("p", "None yet. ", element("a", "Create one", href="#documents"), ".", class_="note")
+    head = element("tr", *[element("th", each, scope="col") for each in ("Name", "Documents", "Passages")])
+    rows = [
+        element(
+            "tr",
+            element("td", info.name, dir="auto"),
+            element("td", f"{info.documents:,}", class_="number"),
+            element("td", f"{info.chunks:,}", class_="number"),
+        )
+        for info in infos
+    ]
+    return element("table", element("thead", head), element("tbody", *rows), class_="plain")

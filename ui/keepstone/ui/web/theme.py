@@ -1,0 +1,122 @@
+"""The look of Gradio's own components: slate and a calm green, system fonts, nothing fetched from anywhere."""
+
+from __future__ import annotations
+
+import gradio as gr
+from gradio.themes.utils.colors import Color
+
+_PINE = Color(
+    name="pine",
+    c50="#eef7f3",
+    c100="#d6ebe1",
+    c200="#aed7c5",
+    c300="#7fbda4",
+    c400="#4f9f83",
+    c500="#2f8268",
+    c600="#226a54",
+    c700="#1d5645",
+    c800="#194538",
+    c900="#15392f",
+    c950="#0a211b",
+)
+_STONE = Color(
+    name="stone",
+    c50="#f8f8f6",
+    c100="#f1f1ee",
+    c200="#e3e3de",
+    c300="#cdcdc6",
+    c400="#9c9c94",
+    c500="#70706a",
+    c600="#55554f",
+    c700="#3d3d39",
+    c800="#272725",
+    c900="#1a1a19",
+    c950="#121211",
+)
+_SANS = (
+    "ui-sans-serif",
+    "system-ui",
+    "-apple-system",
+    "Segoe UI",
+    "Roboto",
+    "Noto Sans",
+    "PingFang SC",
+    "Microsoft YaHei",
+    "Noto Sans CJK SC",
+    "sans-serif",
+)
+_MONO = (
+    "ui-monospace",
+    "SFMono-Regular",
+    "Menlo",
+    "Consolas",
+    "DejaVu Sans Mono",
+    "Liberation Mono",
+    "Noto Sans Mono CJK SC",
+    "monospace",
+)
+
+
+def keepstone_theme() -> gr.themes.Base:
+    """Return the theme."""
+    theme = gr.themes.Base(
+        primary_hue=_PINE,
+        secondary_hue=_PINE,
+        neutral_hue=_STONE,
+        font=[gr.themes.Font(name) for name in _SANS],
+        font_mono=[gr.themes.Font(name) for name in _MONO],
+        radius_size=gr.themes.sizes.radius_md,
+        spacing_size=gr.themes.sizes.spacing_md,
+        text_size=gr.themes.sizes.text_md,
+    )
+    return theme.set(
+        body_background_fill="#fcfcfb",
+        body_background_fill_dark="#151615",
+        body_text_color="#1d1e1c",
+        body_text_color_dark="#e8e8e4",
+        block_background_fill="transparent",
+        block_background_fill_dark="transparent",
+        block_border_width="0px",
+        block_border_width_dark="0px",
+        block_shadow="none",
+        block_shadow_dark="none",
+        block_label_background_fill="transparent",
+        block_label_background_fill_dark="transparent",
+        block_label_border_width="0px",
+        block_label_border_width_dark="0px",
+        block_title_text_color="*neutral_500",
+        block_title_text_color_dark="*neutral_400",
+        block_title_text_size="13px",
+        block_padding="0px",
+        input_background_fill="#ffffff",
+        input_background_fill_dark="#1e1f1e",
+        input_border_color="*neutral_300",
+        input_border_color_dark="*neutral_700",
+        input_border_width="1px",
+        input_border_color_focus="*primary_500",
+        input_border_color_focus_dark="*primary_400",
+        input_shadow="none",
+        input_shadow_focus="0 0 0 3px rgba(47, 130, 104, 0.18)",
+        input_shadow_focus_dark="0 0 0 3px rgba(79, 159, 131, 0.28)",
+        button_primary_background_fill="*primary_600",
+        button_primary_background_fill_dark="*primary_500",
+        button_primary_background_fill_hover="*primary_700",
+        button_primary_background_fill_hover_dark="*primary_400",
+        button_primary_text_color="#ffffff",
+        button_secondary_background_fill="#ffffff",
+        button_secondary_background_fill_dark="#1e1f1e",
+        button_secondary_background_fill_hover="*neutral_100",
+        button_secondary_background_fill_hover_dark="*neutral_800",
+        button_secondary_border_color="*neutral_300",
+        button_secondary_border_color_dark="*neutral_700",
+        button_border_width="1px",
+        button_border_width_dark="1px",
+        button_small_text_size="14px",
+        button_small_text_weight="500",
+        checkbox_label_text_size="14px",
+        loader_color="*primary_500",
+        error_background_fill="#fdf3f1",
+        error_background_fill_dark="#2b1a17",
+        link_text_color="*primary_600",
+        link_text_color_dark="*primary_300",
+    )
