@@ -1,0 +1,69 @@
+"""The command `keepstone`: one group of commands a file."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from keepstone.ui.cli import (
+    ask,
+    collections,
+    database,
+    doctor,
+    documents,
+    engine,
+    ingest,
+    jobs,
+    keys,
+    login,
+    models,
+    status,
+    up,
+)
+from keepstone.ui.cli.group import KeepstoneGroup
+
+app = typer.Typer(
+    cls=KeepstoneGroup,
+    help="Ask your own documents on your own model.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def _root(
+    json: Annotated[bool, typer.Option("--json", help="Print JSON. Works before and after the command.")] = False,
+) -> None:
+    del json  # KeepstoneGroup takes it from anywhere in the line
+
+
+app.command("up", rich_help_panel="Run")(up.up)
+app.command("down", rich_help_panel="Run")(up.down)
+app.command("status", rich_help_panel="Run")(status.status)
+app.command("login", rich_help_panel="Run")(login.login)
+app.command("doctor", rich_help_panel="Run")(doctor.doctor)
+app.add_typer(engine.app, name="engine", rich_help_panel="Run")
+app.command("ingest", rich_help_panel="Documents and questions")(ingest.ingest)
+app.command("search", rich_help_panel="Documents and questions")(ask.search)
+app.command("ask", rich_help_panel="Documents and questions")(ask.ask)
+app.command("chat", rich_help_panel="Documents and questions")(ask.chat)
+app.add_typer(collections.app, name="collections", rich_help_panel="Documents and questions")
+app.add_typer(documents.app, name="documents", rich_help_panel="Documents and questions")
+app.add_typer(jobs.app, name="jobs", rich_help_panel="Documents and questions")
+app.add_typer(models.app, name="models", rich_help_panel="Administration")
+app.add_typer(keys.app, name="keys", rich_help_panel="Administration")
+app.add_typer(database.app, name="db", rich_help_panel="Administration")
+app.command("version", rich_help_panel="Administration")(status.show_version)
+
+
+def main() -> None:
+    """Run the command line."""
+    sys.exit(app(prog_name="keepstone"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,88 @@
+"""The FastAPI app: routers, and the layers around them.
+
+    app = create_app(runtime)
+
+From outside in: `Shield` (limits, headers, last errors), CORS, `Gate` (host, origin, credential), routes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
+
+from keepstone.platform.access import Principal
+from keepstone.platform.accounts import SCOPES, ensure_local_admin
+from keepstone.platform.database import Database
+from keepstone.ui.http import (
+    chat,
+    collections,
+    conversations,
+    documents,
+    embeddings,
+    health,
+    jobs,
+    keys,
+    login,
+    models,
+    registry,
+    search,
+    status,
+)
+from keepstone.ui.http.auth import Authenticator
+from keepstone.ui.http.errors import install_error_handlers
+from keepstone.ui.http.gate import Gate
+from keepstone.ui.http.origins import OriginGuard, normal_origins
+from keepstone.ui.http.shield import Shield
+from keepstone.ui.version import version
+
+if TYPE_CHECKING:
+    from keepstone.ui.runtime import Runtime
+
+_SUBJECTS = (
+    chat, models, embeddings, collections, documents, jobs, search, conversations, keys, registry, status, health,
+    login,
+)  # fmt: skip
+
+
+def create_app(runtime: Runtime, *, web: bool = True) -> FastAPI:
+    """Return the app that serves `runtime`.
+
+    Args:
+        runtime: the services.
+        web: whether the web pages are served too.
+    """
+    settings = runtime.settings.app
+    authenticator = Authenticator(
+        runtime.database,
+        cookie=f"keepstone_{settings.port}",
+        local_admin=None if settings.require_sign_in else _local_admin(runtime.database),
+    )
+    app = FastAPI(title="Keepstone", version=version(), docs_url=None, redoc_url=None)
+    app.state.runtime = runtime
+    app.state.authenticator = authenticator
+    install_error_handlers(app)
+    for subject in _SUBJECTS:
+        app.include_router(subject.router)
+    app.include_router(login.links)
+    # Middleware is added from the inside out.
+    app.add_middleware(Gate, authenticator=authenticator, guard=OriginGuard(settings))
+    app.add_middleware(
+        CORSMiddleware,
+        allow_origins=normal_origins(settings.trusted_origins),
+        allow_methods=["GET", "POST", "PUT", "DELETE"],
+        allow_headers=["authorization", "content-type", "x-api-key"],
+    )
+    app.add_middleware(Shield, max_body_bytes=settings.max_body_mb * 2**20)
+    if web:
+        from keepstone.ui.web import mount
+
+        mount(app, runtime)
+    return app
+
+
+def _local_admin(database: Database) -> Principal:
+    with database.transaction() as session:
+        row = ensure_local_admin(session)
+        return Principal(id=row.id, name=row.name, is_admin=True, scopes=frozenset(SCOPES))

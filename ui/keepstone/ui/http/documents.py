@@ -1,0 +1,175 @@
+"""Documents: hand in, list, read, delete, try again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any, BinaryIO, Final
+from urllib.parse import quote
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import JSONResponse, StreamingResponse
+from pydantic import TypeAdapter
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import UploadFile
+
+from keepstone.platform.access import Principal, find_collection
+from keepstone.platform.errors import Conflict, InvalidInput, KeepstoneError
+from keepstone.retrieval.library import AddedDocument, DocumentInfo, DocumentText
+from keepstone.ui.http.dependencies import CurrentPrincipal, TheRuntime
+from keepstone.ui.http.errors import described
+from keepstone.ui.http.listings import Listing
+from keepstone.ui.runtime import Runtime
+
+router = APIRouter(prefix="/v1", tags=["documents"])
+
+_MAX_FILES: Final = 1000
+_FORM: Final[dict[str, Any]] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "properties": {"files": {"type": "array", "items": {"type": "string", "format": "binary"}}},
+                    "required": ["files"],
+                }
+            }
+        },
+    }
+}
+_ADDED: Final = TypeAdapter(AddedDocument)
+
+
+@router.get("/collections/{name}/documents")
+def list_documents(
+    name: str,
+    principal: CurrentPrincipal,
+    runtime: TheRuntime,
+    after: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+) -> Listing[DocumentInfo]:
+    """List the documents of a collection by name, a page at a time."""
+    documents = runtime.library.documents(principal, name, after=after, limit=limit)
+    return Listing(data=documents, next=documents[-1].name if len(documents) == limit else None)
+
+
+@router.post("/collections/{name}/documents", openapi_extra=_FORM, response_model=None)
+async def add_documents(name: str, request: Request, principal: CurrentPrincipal, runtime: TheRuntime) -> Response:
+    """Hand in files, as the form field `files`; the form's file names may be paths below a folder.
+
+    The answer tells for each file its `outcome` (`queued`, `unchanged`, `duplicate`) and document, or its `error`, and
+    the `job_id` that reads what was queued; the status is 202 when there is one.
+    """
+    # Before the body is read: who may not write here need not send 200 MiB to learn it.
+    await run_in_threadpool(_check_writable, runtime, principal, name)
+    async with request.form(max_files=_MAX_FILES, max_fields=16) as form:
+        files = [each for each in form.getlist("files") if isinstance(each, UploadFile)]
+        if not files:
+            raise InvalidInput("The form has no files", fix="Send them as the field `files` of multipart/form-data")
+        results = [await run_in_threadpool(_add, runtime, principal, name, file) for file in files]
+    queued = [each["document"]["id"] for each in results if each.get("outcome") == "queued"]
+    job_id = await run_in_threadpool(runtime.ingestion.submit, principal, name, queued) if queued else None
+    return JSONResponse({"files": results, "job_id": job_id}, 202 if job_id else 200)
+
+
+@router.post("/collections/{name}/retry", status_code=202)
+def retry_documents(name: str, principal: CurrentPrincipal, runtime: TheRuntime) -> dict[str, Any]:
+    """Queue all failed and cancelled documents of a collection again."""
+    return _requeue(runtime, principal, name, None)
+
+
+@router.get("/documents/{document_id}")
+def get_document(document_id: str, principal: CurrentPrincipal, runtime: TheRuntime) -> DocumentInfo:
+    """Return one document, without its text."""
+    return runtime.library.document(principal, document_id)
+
+
+@router.get("/documents/{document_id}/text")
+def get_text(document_id: str, principal: CurrentPrincipal, runtime: TheRuntime) -> DocumentText:
+    """Return a document's text as Markdown, with the spans of its pages and sections."""
+    return runtime.library.document_text(principal, document_id)
+
+
+@router.get("/documents/{document_id}/passage")
+def get_passage(  # noqa: PLR0917 - FastAPI passes them by name
+    document_id: str,
+    principal: CurrentPrincipal,
+    runtime: TheRuntime,
+    start: Annotated[int, Query(ge=0)],
+    end: Annotated[int, Query(ge=0)],
+    context: Annotated[int, Query(ge=0, le=20_000)] = 500,
+) -> dict[str, Any]:
+    """Return the characters `start` to `end` of a document's text, and up to `context` characters on either side."""
+    found = runtime.library.document_text(principal, document_id)
+    if not start < end <= len(found.text):
+        raise InvalidInput(
+            f"{start} to {end} is no span of {found.document.name!r}",
+            fix=f"Its text has {len(found.text)} characters; it may have changed since",
+        )
+    return {
+        "document_id": found.document.id,
+        "document": found.document.name,
+        "sha256": found.document.sha256,
+        "start": start,
+        "end": end,
+        "before": found.text[max(start - context, 0) : start],
+        "text": found.text[start:end],
+        "after": found.text[end : end + context],
+        "page": next((page.number for page in found.pages if page.start <= start < page.end), None),
+        "headings": [heading.title for heading in found.headings if heading.start <= start < heading.end],
+    }
+
+
+@router.get("/documents/{document_id}/original", response_class=Response)
+def get_original(document_id: str, principal: CurrentPrincipal, runtime: TheRuntime) -> StreamingResponse:
+    """Return the bytes that were handed in, always as a download: a browser must not run what is in them."""
+    info, stream = runtime.library.document_bytes(principal, document_id)
+    name = quote(info.name.rpartition("/")[2], safe="")
+    headers = {
+        "content-disposition": f"attachment; filename*=utf-8''{name}",
+        "content-security-policy": "sandbox; default-src 'none'; frame-ancestors 'none'",
+    }
+    return StreamingResponse(_pieces(stream), media_type="application/octet-stream", headers=headers)
+
+
+@router.delete("/documents/{document_id}")
+def delete_document(document_id: str, principal: CurrentPrincipal, runtime: TheRuntime) -> DocumentInfo:
+    """Delete a document from its collection and from all future answers, and return what it was."""
+    return runtime.library.delete_document(principal, document_id)
+
+
+@router.post("/documents/{document_id}/retry", status_code=202)
+def retry_document(document_id: str, principal: CurrentPrincipal, runtime: TheRuntime) -> dict[str, Any]:
+    """Queue a failed or cancelled document again."""
+    info = runtime.library.document(principal, document_id)
+    outcome = _requeue(runtime, principal, info.collection_id, [document_id])
+    if not outcome["documents"]:
+        raise Conflict(f"{info.name!r} is {info.state}", fix="Only failed and cancelled documents can be retried")
+    return outcome
+
+
+def _requeue(runtime: Runtime, principal: Principal, collection: str, ids: list[str] | None) -> dict[str, Any]:
+    queued = runtime.library.requeue(principal, collection, ids)
+    job_id = runtime.ingestion.submit(principal, collection, queued) if queued else None
+    return {"documents": queued, "job_id": job_id}
+
+
+def _check_writable(runtime: Runtime, principal: Principal, name: str) -> None:
+    with runtime.database.reading() as session:
+        find_collection(session, principal, name, "write")
+
+
+def _add(runtime: Runtime, principal: Principal, collection: str, file: UploadFile) -> dict[str, Any]:
+    """Store one file; its error is that file's alone."""
+    name = file.filename or ""
+    try:
+        added = runtime.library.add_document(principal, collection, name, file.file)
+    except KeepstoneError as error:
+        return {"name": name} | described(error)
+    return {"name": name, **_ADDED.dump_python(added, mode="json")}
+
+
+def _pieces(stream: BinaryIO) -> Iterator[bytes]:
+    with stream:
+        while piece := stream.read(256 * 1024):
+            yield piece
