@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import BinaryIO, Literal
@@ -219,6 +219,7 @@ class Library:
         limit: int = 100,
         offset: int = 0,
         containing: str = "",
+        states: Collection[DocumentState] = (),
     ) -> list[DocumentInfo]:
         """Return documents of a collection by name.
 
@@ -229,9 +230,12 @@ class Library:
             limit: how many at most.
             offset: how many to pass over.
             containing: only documents with this in their names, in whatever case.
+            states: only documents in these states; empty means all.
         """
         with self._database.reading() as session:
             query = sa.select(DocumentRow).where(*_named(session, principal, collection, containing))
+            if states:
+                query = query.where(DocumentRow.state.in_(states))
             if after is not None:
                 query = query.where(DocumentRow.name > after)
             return [_info(row) for row in session.scalars(query.order_by(DocumentRow.name).limit(limit).offset(offset))]
