@@ -92,6 +92,11 @@ def empty(name: str) -> UnreadableDocument:
     return UnreadableDocument(f"{shown(name)} is empty", fix="Upload the file again, or leave it out")
 
 
+def nested_too_deeply(name: str) -> UnreadableDocument:
+    """Return the error for a file with thousands of elements inside each other."""
+    return UnreadableDocument(f"{shown(name)} is nested too deeply", fix="Save it as PDF, and upload that")
+
+
 def clean(text: str) -> str:
     """Return text with line feeds as line ends, in Unicode NFC, without control and other invisible harmful characters.
 

@@ -98,6 +98,7 @@ def detect(data: bytes, name: str) -> str:
 
 
 def _detect_text(text: str, name: str) -> str:
+    text = text.lstrip("\ufeff")
     if not text.strip():
         raise empty(name)
     if _MAIL_LOOKS.search(text):

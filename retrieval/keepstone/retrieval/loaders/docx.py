@@ -16,12 +16,13 @@ from keepstone.platform.errors import UnreadableDocument
 from keepstone.retrieval.loaders.base import LoadLimits, parser_id, shown
 from keepstone.retrieval.loaders.detect import DOCX
 from keepstone.retrieval.loaders.docx_numbering import Numbering, child, local, number, value
-from keepstone.retrieval.loaders.docx_text import paragraph_text
+from keepstone.retrieval.loaders.docx_text import is_bold_line, paragraph_text
 from keepstone.retrieval.loaders.office_zip import OfficeZip
 from keepstone.retrieval.loaders.writer import MarkdownWriter, one_line
 from keepstone.retrieval.types import Document
 
 _HEADING_NAME = re.compile(r"(?:heading|标题|標題|überschrift|titre)\s*([1-9])$", re.IGNORECASE)
+_CODE_STYLES = frozenset({"code", "source code", "html preformatted", "preformatted text", "listing", "code block"})
 _WRAPPERS = frozenset({"ins", "moveTo", "smartTag", "customXml", "sdtContent"})
 _MOST_COLUMNS = 100
 _DEEPEST_TABLE = 4
@@ -77,8 +78,14 @@ class _Styles:
         }
 
     def is_title(self, style: str | None) -> bool:
+        """Tell whether a style is for the document's title."""
         found = self._styles.get(style or "")
         return found is not None and (value(child(found, "name")) or "").lower() in {"title", "标题", "標題"}
+
+    def is_code(self, style: str | None) -> bool:
+        """Tell whether a style is for program text."""
+        found = self._styles.get(style or "")
+        return found is not None and (value(child(found, "name")) or "").lower() in _CODE_STYLES
 
     def heading_level(self, style: str | None) -> int | None:
         """Return 1 for the outermost, None for what is no heading."""
@@ -123,13 +130,18 @@ class _BodyReader:
         self._notes = notes
         self._page = 0
         self._note_count = 0
+        self._fence: list[str] = []
+        self._guess_headings = False
         self.title = ""
 
     def read(self, body: etree._Element) -> None:
+        """Write all of a document's body."""
+        self._guess_headings = not any(self._level_of(element) for element in body.iterchildren("{*}p"))
         # Word records the pages of its last layout; explicit breaks alone would give wrong numbers.
         if next(body.iter("{*}lastRenderedPageBreak"), None) is not None:
             self._next_page()
         self._blocks(body)
+        self._end_code()
 
     def _blocks(self, parent: etree._Element) -> None:
         for element in parent:
@@ -137,6 +149,7 @@ class _BodyReader:
             if kind == "p":
                 self._paragraph(element)
             elif kind == "tbl":
+                self._end_code()
                 self._table(element)
             elif kind == "sdt":
                 content = child(element, "sdtContent")
@@ -165,9 +178,15 @@ class _BodyReader:
     def _write(self, element: etree._Element, text: str) -> None:
         properties = child(element, "pPr")
         style = value(child(properties, "pStyle"))
+        if self._styles.is_code(style):
+            self._fence.append(text)
+            return
+        self._end_code()
         identity, depth = self._list_of(properties, style)
         label = self._numbering.next_label(identity, depth) if identity and text.strip() else ""
-        level = self._heading_level(properties, style)
+        level = self._level_of(element)
+        if level is None and self._guess_headings and not identity and is_bold_line(element, text):
+            level = 2
         if self._styles.is_title(style) and not self.title:
             self.title = one_line(text)
             self._writer.heading(1, text)
@@ -180,12 +199,18 @@ class _BodyReader:
         else:
             self._writer.paragraph(text)
 
-    def _heading_level(self, properties: etree._Element | None, style: str | None) -> int | None:
+    def _end_code(self) -> None:
+        self._writer.code("\n".join(self._fence))
+        self._fence = []
+
+    def _level_of(self, paragraph: etree._Element) -> int | None:
+        """Return the outline level of a paragraph, 1 for the outermost, None for text."""
+        properties = child(paragraph, "pPr")
         own = value(child(properties, "outlineLvl"))
         if own is not None:
             level = number(own, 9)
             return level + 1 if 0 <= level < 9 else None
-        return self._styles.heading_level(style)
+        return self._styles.heading_level(value(child(properties, "pStyle")))
 
     def _list_of(self, properties: etree._Element | None, style: str | None) -> tuple[str | None, int]:
         """Return the numbering list and level of a paragraph; "0" is Word's way to take it out of the style's list."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from lxml import etree
 
-from keepstone.retrieval.loaders.docx_numbering import local, value
+from keepstone.retrieval.loaders.docx_numbering import child, local, value
 
 _SKIPPED_NAMES = """
     pPr rPr del moveFrom delText instrText sectPr proofErr bookmarkStart bookmarkEnd commentRangeStart commentRangeEnd
@@ -53,6 +53,20 @@ def paragraph_text(paragraph: etree._Element) -> ParagraphText:
             stack.extend(list(element)[:1] if kind == "AlternateContent" else reversed(element))
     found.text = "".join(parts)
     return found
+
+
+def is_bold_line(paragraph: etree._Element, text: str) -> bool:
+    """Tell whether a paragraph is a short line all in bold: what people who know no styles set as a heading."""
+    line = text.strip()
+    if not 3 <= len(line) <= 90 or "\n" in line or line[-1] in ".,;:!。，；：！" or not any(map(str.isalpha, line)):
+        return False
+    runs = [run for run in paragraph.iter("{*}r") if any((t.text or "").strip() for t in run.iterchildren("{*}t"))]
+    return bool(runs) and all(_is_bold(run) for run in runs)
+
+
+def _is_bold(run: etree._Element) -> bool:
+    bold = child(run, "rPr", "b")
+    return bold is not None and value(bold) not in {"0", "false", "off"}
 
 
 def _own_text(element: etree._Element, kind: str) -> str | None:

@@ -17,6 +17,7 @@ from keepstone.retrieval.loaders.encoding import decode
 from keepstone.retrieval.loaders.html_content import main_content, remove_boilerplate
 from keepstone.retrieval.loaders.html_walk import write_markdown
 from keepstone.retrieval.loaders.writer import MarkdownWriter, one_line
+from keepstone.retrieval.loaders.xml_errors import check_complete
 from keepstone.retrieval.types import Document
 
 _DECLARED = re.compile(
@@ -49,9 +50,11 @@ class HtmlLoader:
         try:
             root = html.document_fromstring(text.encode(), parser=parser)
         except (etree.ParserError, etree.XMLSyntaxError) as error:
+            check_complete(parser, name)
             raise UnreadableDocument(
                 f"{shown(name)} contains no HTML content", fix="Check the file in a browser"
             ) from error
+        check_complete(parser, name)
         title = one_line(" ".join(root.xpath("//head/title[1]//text()")))
         remove_boilerplate(root)
         writer = MarkdownWriter(limits.max_text_chars)

@@ -21,18 +21,21 @@ _DROPPED_ROLES = _names("""
 """)
 # Class names and ids that mean the same on most sites. Whole names only: "nav" must not drop "navigation-manual".
 _DROPPED_NAMES = _names("""
-    nav navbar navbox navigation site-nav main-nav menu main-menu topbar sidebar side-bar breadcrumb breadcrumbs footer
-    site-footer page-footer site-header cookie-banner cookie-notice cookie-consent skip-link skip-nav skip-to-content
-    toc table-of-contents mw-editsection mw-jump-link noprint no-print headerlink pagination pager share-buttons
-    social-links social-share advertisement ads related-posts newsletter catlinks printfooter mw-portlet vector-menu
-    vector-dropdown mwe-math-fallback-image-inline mwe-math-fallback-image-display sr-only visually-hidden
+    nav navbar navbox navigation site-nav main-nav menu main-menu topbar sidebar side-bar breadcrumb breadcrumbs crumbs
+    footer site-footer page-footer site-header cookie-banner cookie-notice cookie-consent skip-link skip-nav
+    skip-to-content toc table-of-contents mw-editsection mw-jump-link noprint no-print headerlink pagination pager
+    share-buttons social-links social-share advertisement ads related-posts newsletter catlinks printfooter mw-portlet
+    vector-menu vector-dropdown mwe-math-fallback-image-inline mwe-math-fallback-image-display sr-only visually-hidden
 """)
+_CRUMBS = re.compile(r"^[^›»→\n]{1,40}(?:\s[›»→]\s[^›»→\n]{1,80}){1,6}$")
+_LONGEST_MENU_LINE = 200
 _HIDDEN = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECASE)
 
 
 def remove_boilerplate(root: etree._Element) -> None:
     """Take everything out of the tree, in place, that is no content."""
     lonely_title = _title_in_page_header(root)
+    _drop_menu_lines(root)
     doomed = [element for element in root.iter(etree.Element) if element is not root and _is_boilerplate(element)]
     for element in doomed:
         if lonely_title is not None and element in lonely_title.iterancestors():
@@ -76,6 +79,27 @@ def _is_marked_boilerplate(element: etree._Element) -> bool:
         return True
     names = f"{attributes.get('class', '')} {attributes.get('id', '')}".lower().split()
     return not _DROPPED_NAMES.isdisjoint(names)
+
+
+def _drop_menu_lines(root: etree._Element) -> None:
+    """Drop paragraphs that are menus: the path to this page above its first heading, and rows of short links."""
+    before_heading = True
+    for element in list(root.iter("h1", "h2", "p", "div")):
+        if element.tag in {"h1", "h2"}:
+            before_heading = False
+        elif element.find("p") is None and element.find("div") is None:
+            text = " ".join("".join(element.itertext()).split())
+            if len(text) <= _LONGEST_MENU_LINE and (
+                (before_heading and _CRUMBS.match(text)) or _is_row_of_links(element, text)
+            ):
+                _drop(element)
+
+
+def _is_row_of_links(element: etree._Element, text: str) -> bool:
+    links = [" ".join("".join(link.itertext()).split()) for link in element.iter("a")]
+    inside = sum(map(len, links))
+    separated = any(mark in text for mark in "·|•/")
+    return len(links) >= 3 and separated and inside >= 0.35 * len(text) and max(map(len, links)) <= 30
 
 
 def _title_in_page_header(root: etree._Element) -> etree._Element | None:

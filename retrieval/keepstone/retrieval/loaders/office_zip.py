@@ -11,6 +11,7 @@ from lxml import etree
 
 from keepstone.platform.errors import LimitExceeded, UnreadableDocument
 from keepstone.retrieval.loaders.base import shown
+from keepstone.retrieval.loaders.xml_errors import check_complete
 
 _MOST_ENTRIES = 20_000
 _LARGEST_PART = 96 * 1024 * 1024
@@ -55,7 +56,9 @@ class OfficeZip:
         try:
             root = etree.fromstring(self._inflate(entry), parser)
         except etree.XMLSyntaxError as error:
+            check_complete(parser, self._name)
             raise self._damaged(f"{path} is no XML") from error
+        check_complete(parser, self._name)
         if root is None:
             raise self._damaged(f"{path} is no XML")
         if root.getroottree().docinfo.doctype:

@@ -64,15 +64,39 @@ def drop_running_lines(pages: Sequence[list[Line]]) -> list[list[Line]]:
     for lines in pages:
         counts.update({(line.relative > 0.5, _key(line)) for line in lines if _at_edge(line)})
     written = sum(1 for lines in pages if lines)
+    body = body_size(pages)
 
-    def runs(line: Line) -> bool:
+    def repeats(line: Line) -> bool:
+        if not _at_edge(line) or line.size > 1.1 * body:
+            return False
         key = _key(line)
         # What repeats but for its number is a page number after two pages, anything else after three.
         fewest = 2 if key != line.text else 3
         often = counts[line.relative > 0.5, key] >= max(fewest, 0.4 * written)
-        return _at_edge(line) and (often or (written > 1 and _PAGE_NUMBER.match(line.text) is not None))
+        return often or (written > 1 and _PAGE_NUMBER.match(line.text) is not None)
 
-    return [[line for line in lines if not runs(line)] for lines in pages]
+    kept = [_without(lines, [line for line in lines if repeats(line)]) for lines in pages]
+    return kept if any(kept) else list(pages)
+
+
+def _without(lines: list[Line], running: list[Line]) -> list[Line]:
+    """Drop running lines that stand apart from the text; close to it they are text that happens to repeat."""
+    dropped = {id(line) for line in running}
+    text = [line for line in lines if id(line) not in dropped]
+    near = {
+        id(line)
+        for line in running
+        if any(abs(line.bottom - other.bottom) < 1.6 * max(line.size, other.size) for other in text)
+    }
+    return [line for line in lines if id(line) not in dropped or id(line) in near]
+
+
+def body_size(pages: Sequence[Sequence[Line]]) -> float:
+    """Return the type size in which most characters are set."""
+    weights: Counter[float] = Counter()
+    for line in (line for lines in pages for line in lines):
+        weights[line.size] += len(line.text)
+    return weights.most_common(1)[0][0] if weights else 0.0
 
 
 def write_pages(
@@ -121,14 +145,10 @@ class _Levels:
     """Which blocks are headings: those that the bookmarks name, and those set larger or bolder than the text."""
 
     def __init__(self, pages: Sequence[Sequence[_Block]], bookmarks: Sequence[Bookmark]) -> None:
-        weights: Counter[float] = Counter()
-        bold = total = 0
-        for line in (line for page in pages for block in page for line in block.lines):
-            weights[line.size] += len(line.text)
-            total += len(line.text)
-            bold += len(line.text) * line.bold
-        self._body = weights.most_common(1)[0][0] if weights else 0.0
-        self._bold_is_rare = bold < 0.25 * total
+        lines = [line for page in pages for block in page for line in block.lines]
+        self._body = body_size([lines])
+        bold = sum(len(line.text) for line in lines if line.bold)
+        self._bold_is_rare = bold < 0.25 * sum(len(line.text) for line in lines)
         self._by_size = self._levels_of_sizes(pages)
         self._bold_level = max(self._by_size.values(), default=0) + 1
         self._marked: dict[tuple[int, str], int] = {

@@ -59,8 +59,10 @@ def has_ruled_lines(page: pdfium.PdfPage) -> bool:
         width, height = right.value - left.value, top.value - bottom.value
         if max(width, height) < 2 * _THIN:
             continue
-        across += height < _THIN or width >= _THIN
-        down += width < _THIN or height >= _THIN
+        # A path may hold one line, the frame of a cell, or a whole grid.
+        lines = max(1, pdfium_c.FPDFPath_CountSegments(item) // 4)
+        across += lines if width >= _THIN else 0
+        down += lines if height >= _THIN else 0
     return across >= _FEWEST_RULES and down >= _FEWEST_RULES
 
 

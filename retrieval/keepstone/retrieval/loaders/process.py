@@ -70,8 +70,6 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
         return _error("memory", "", None)
     except OSError as error:
         return _error("error", f"{shown(name)} cannot be read from the disk: {error.strerror}", None)
-    except RecursionError:
-        return _error("unreadable_document", f"{shown(name)} is nested too deeply", "Flatten it, or save it as PDF")
     except Exception as error:
         return _error("crash", f"{type(error).__name__} at {_place(error)}", None)
     finally:

@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import cast
 
 from keepstone.platform.errors import UnreadableDocument
-from keepstone.retrieval.loaders.base import SUPPORTED, Loader, LoadLimits, shown
+from keepstone.retrieval.loaders.base import SUPPORTED, Loader, LoadLimits, nested_too_deeply, shown
 from keepstone.retrieval.loaders.detect import DOCX, HTML, MARKDOWN, PDF, PLAIN, detect
 from keepstone.retrieval.types import Document
 
@@ -50,7 +50,11 @@ def load(data: bytes, name: str, limits: LoadLimits | None = None) -> Document:
         UnreadableDocument: see `detect` and `Loader.load`.
         LimitExceeded: more text than allowed.
     """
-    document = loader_for(detect(data, name)).load(data, name, limits or LoadLimits())
+    loader = loader_for(detect(data, name))
+    try:
+        document = loader.load(data, name, limits or LoadLimits())
+    except RecursionError as error:
+        raise nested_too_deeply(name) from error
     if not document.text.strip():
         raise UnreadableDocument(f"{shown(name)} contains no text", fix="Check the file in the program that made it")
     return document

@@ -36,6 +36,12 @@ _READ_SIZE = 1 << 20
 _FILES_PER_PROCESS = 500  # then it is replaced, so that a leak in a library stays small
 
 
+class _ProcessDied(Exception):
+    def __init__(self, exit_code: int | None) -> None:
+        super().__init__(exit_code)
+        self.exit_code = exit_code
+
+
 class LoadPool:
     """A few processes that turn files into Documents.
 
@@ -71,20 +77,34 @@ class LoadPool:
             Unavailable: the pool is closed.
         """
         with self._free:
-            process = self._take()
             try:
-                answer = process.ask(
-                    {"path": str(path), "name": name, "limits": asdict(self._limits)}, self._limits.timeout_s
-                )
-            except TimeoutError as error:
-                process.kill()
-                raise self._too_slow(name) from error
-            except (EOFError, OSError, ValueError) as error:
-                process.kill()
-                raise self._died(name, process.exit_code) from error
-            finally:
-                self._put_back(process)
-            return self._document(answer, name)
+                answer = self._ask(path, name)
+            except _ProcessDied:
+                # Perhaps it was killed for another's memory. A file that kills its process does so again.
+                try:
+                    answer = self._ask(path, name)
+                except _ProcessDied as error:
+                    raise self._died(name, error.exit_code) from error
+        return self._document(answer, name)
+
+    def _ask(self, path: Path, name: str) -> dict[str, Any]:
+        process = self._take()
+        try:
+            answer = process.ask(
+                {"path": str(path), "name": name, "limits": asdict(self._limits)}, self._limits.timeout_s
+            )
+            if answer.get("error", {}).get("code") == "memory":
+                process.kill()  # what is left of its memory is in pieces
+        except TimeoutError as error:
+            process.kill()
+            raise self._too_slow(name) from error
+        except (EOFError, OSError, ValueError) as error:
+            process.kill()
+            raise _ProcessDied(process.exit_code) from error
+        else:
+            return answer
+        finally:
+            self._put_back(process)
 
     def close(self) -> None:
         """End all processes. Files that are being read fail."""
