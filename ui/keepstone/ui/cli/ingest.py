@@ -14,8 +14,8 @@ from urllib.parse import quote
 import typer
 
 from keepstone.platform.errors import LimitExceeded, NotFound
-from keepstone.platform.settings import load_settings
 from keepstone.ui.cli.client import Api, connect
+from keepstone.ui.cli.context import load_settings
 from keepstone.ui.cli.files import LocalFile, batches, find_files
 from keepstone.ui.cli.output import emit, mode, note, notes, say, table
 
@@ -60,24 +60,39 @@ def ingest(
 ) -> None:
     """Hand in files and folders. The same file twice makes nothing new; a changed one replaces its passages."""
     files = find_files(paths)
-    max_bytes = load_settings().app.max_body_mb * 2**20 - _FORM_BYTES
     with connect() as api:
-        path = _collection_path(api, collection)
-        work = _Work()
-        try:
-            with _progress() as progress:
-                _upload(api, path, files, max_bytes=max_bytes, work=work, progress=progress)
-                if wait:
-                    _watch(api, work, progress)
-        except KeyboardInterrupt:
-            _offer_cancel(api, work)
-            raise
-        if wait:
-            _settle(api, work)
+        work = _hand_in(api, files, collection, wait=wait)
     waits_for_app = api.in_process and not wait
     emit(_as_json(collection, work), lambda: _show(collection, work, waited=wait, waits_for_app=waits_for_app))
     if work.failed:
         raise typer.Exit(1)
+
+
+def ingest_first(api: Api, folder: Path, collection: str) -> None:
+    """Hand in a folder, so that a new installation has something to ask, unless there is a collection already."""
+    if api.get("/v1/collections")["data"]:
+        return
+    work = _hand_in(api, find_files([folder]), collection, wait=True)
+    for file in work.failed:
+        note(f"{file.name}: {file.error}", "red")
+    note(f"Read {len(work.files) - len(work.failed)} documents into the collection {collection!r}.", "dim")
+
+
+def _hand_in(api: Api, files: Sequence[LocalFile], collection: str, *, wait: bool) -> _Work:
+    max_bytes = load_settings().app.max_body_mb * 2**20 - _FORM_BYTES
+    path = _collection_path(api, collection)
+    work = _Work()
+    try:
+        with _progress() as progress:
+            _upload(api, path, files, max_bytes=max_bytes, work=work, progress=progress)
+            if wait:
+                _watch(api, work, progress)
+    except KeyboardInterrupt:
+        _offer_cancel(api, work)
+        raise
+    if wait:
+        _settle(api, work)
+    return work
 
 
 def _collection_path(api: Api, name: str) -> str:
