@@ -1,93 +1,67 @@
-"""The layout of the tree: what keeps the namespace package, the standard library and a fresh clone working."""
+"""The house stands as docs/architecture.md draws it: a file in the wrong place breaks imports in ways hard to see."""
 
 from __future__ import annotations
 
-import platform
+import ast
+import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).parent.parent
 FLOORS = ("platform", "retrieval", "agents", "training", "ui")
-FOLDERS = {*FLOORS, "benchmarks", "constraints", "deploy", "docs", "examples", "scripts", "tests"}
-NOT_OURS = {"__pycache__", "build", "dist", "scratch", "node_modules"}
-BINARY = {".pdf", ".docx", ".png", ".safetensors", ".so", ".pyc"}
-LONGEST_MODULE = 500
+MAX_LINES = 500
 
 
-def folders() -> set[str]:
-    """Return the names of the top-level folders that belong to the project."""
-    found = (path.name for path in ROOT.iterdir() if path.is_dir() and any(path.rglob("*")))
-    return {name for name in found if not name.startswith(".")} - NOT_OURS
-
-
-def files() -> Iterator[Path]:
-    """Yield every file of the project."""
-    yield from (path for path in ROOT.iterdir() if path.is_file())
-    for folder in sorted({*FOLDERS, ".ci"} & {path.name for path in ROOT.iterdir()}):
-        for path in (ROOT / folder).rglob("*"):
-            if path.is_file() and not NOT_OURS & set(path.relative_to(ROOT).parts):
-                yield path
+def packages() -> list[Path]:
+    """Return every folder below the floors that holds Python files."""
+    folders = {path.parent for floor in FLOORS for path in (ROOT / floor / "keepstone" / floor).rglob("*.py")}
+    return sorted(folder for folder in folders if "__pycache__" not in folder.parts)
 
 
 def modules() -> list[Path]:
-    """Return every Python file outside tests/."""
-    return [path for path in files() if path.suffix == ".py" and path.relative_to(ROOT).parts[0] != "tests"]
+    """Return every Python file of the product and of its tests."""
+    return sorted(path for top in (*FLOORS, "tests", "benchmarks", "examples") for path in (ROOT / top).rglob("*.py"))
+
+
+def name(path: Path) -> str:
+    return str(path.relative_to(ROOT))
 
 
 @pytest.mark.parametrize("floor", FLOORS)
-def test_a_floor_is_a_part_of_the_namespace_package(floor: str) -> None:
-    """An `__init__.py` too high would hide the other floors, or the standard library's `platform`."""
-    assert not (ROOT / floor / "__init__.py").exists()
-    assert not (ROOT / floor / "keepstone" / "__init__.py").exists()
-    assert (ROOT / floor / "keepstone" / floor / "__init__.py").exists()
+def test_namespace_folders_hold_no_module(floor: str) -> None:
+    """A module in `platform/` shadows the standard library; one in `platform/keepstone/` hides the other floors."""
+    for folder in (ROOT / floor, ROOT / floor / "keepstone"):
+        assert list(folder.glob("*.py")) == []
+    assert [path.name for path in (ROOT / floor / "keepstone").iterdir() if path.is_dir()] == [floor]
     assert (ROOT / floor / "keepstone" / floor / "py.typed").exists()
 
 
-def test_tests_hold_no_packages() -> None:
-    """`tests/platform/__init__.py` would replace the standard library's `platform` under pytest."""
-    assert not list((ROOT / "tests").rglob("__init__.py"))
+def test_tests_are_no_packages() -> None:
+    """With `tests/platform/__init__.py` pytest would replace the standard library's module `platform`."""
+    assert not (ROOT / "__init__.py").exists()
+    assert [name(path) for path in (ROOT / "tests").rglob("__init__.py")] == []
 
 
-def test_platform_is_the_standard_library() -> None:
-    """Our folder `platform` must not be imported in place of the module that everybody uses."""
-    assert Path(platform.__file__).parent == Path(sys.modules["os"].__file__ or "").parent
+def test_platform_is_the_standard_librarys() -> None:
+    """From the root, where `platform/` is a folder beside it, as in a program that is started there."""
+    code = "import platform, sys; sys.exit(not platform.python_version())"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+    import platform
+
     assert platform.python_version()
 
 
-def test_the_top_level_is_as_designed() -> None:
-    """A new top-level folder is a decision: name it here and in README.md."""
-    assert folders() <= FOLDERS
+@pytest.mark.parametrize("folder", packages(), ids=name)
+def test_every_package_says_what_it_is(folder: Path) -> None:
+    """In a docstring whose first line stands for itself."""
+    docstring = ast.get_docstring(ast.parse((folder / "__init__.py").read_text())) or ""
+    first = docstring.partition("\n")[0]
+    assert first.endswith("."), f"{name(folder)}/__init__.py lacks its sentence"
 
 
-def test_tests_mirror_the_tree() -> None:
-    """Whoever looks for the tests of a folder finds them under the same name."""
-    found = {path.name for path in (ROOT / "tests").iterdir() if path.is_dir()} - NOT_OURS
-    assert found <= {*FLOORS, "benchmarks", "scripts", "examples", "e2e"}
-
-
-def test_modules_are_short_enough_to_read() -> None:
-    """A module over 500 lines holds more than one idea; a training recipe, read from top to bottom, may be longer."""
-    long = {
-        str(path.relative_to(ROOT)): lines
-        for path in modules()
-        if "recipes" not in path.parts and (lines := path.read_text(encoding="utf-8").count("\n")) > LONGEST_MODULE
-    }
-    assert not long
-
-
-def test_no_file_names_a_registry_or_a_path_of_one_machine() -> None:
-    """The mirror is chosen by the machine; an address in the repository breaks every machine that has another one."""
-    hosts = ["py" + "pi.org", "python" + "hosted.org", "npm" + "js.", "deb." + "debian.org"]
-    paths = [f"/{name}/" for name in ("root", "work")]
-    torch_index = "download." + "pytorch.org"
-    wrong = []
-    for path in files():
-        if path.suffix in BINARY or path.stat().st_size > 5_000_000:
-            continue
-        text = path.read_text(encoding="utf-8", errors="replace")
-        forbidden = [*hosts, *paths, *([] if path.name == "pytorch_index.py" else [torch_index])]
-        wrong += [f"{path.relative_to(ROOT)}: {word}" for word in forbidden if word in text]
-    assert not wrong
+def test_modules_are_short() -> None:
+    """One idea each; what grows beyond this is two things."""
+    sizes = {name(path): len(path.read_text().splitlines()) for path in modules()}
+    assert {path: lines for path, lines in sizes.items() if lines > MAX_LINES} == {}

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import os
 import tomllib
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Literal
 
 import platformdirs
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic_settings import SettingsError as SourceError
 
 from keepstone.platform.errors import SettingsError, did_you_mean
 
@@ -239,7 +241,8 @@ class Settings(BaseSettings):
     @property
     def jobs_url(self) -> str:
         """SQLAlchemy URL of the durable steps of jobs: a file of their own beside SQLite, else the same server."""
-        return self.database_url if self.database.url else f"sqlite:///{self.home / 'jobs.db'}"
+        is_file = self.database_url.startswith("sqlite")
+        return f"sqlite:///{self.home / 'jobs.db'}" if is_file else self.database_url
 
     @property
     def blob_url(self) -> str:
@@ -255,7 +258,12 @@ class Settings(BaseSettings):
 
 def is_loopback(host: str) -> bool:
     """Tell whether only this machine can reach a listener on `host`."""
-    return host in ("localhost", "::1") or host.startswith("127.")
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:  # some other name, which may stand for any address
+        return False
 
 
 def load_settings(**overrides: Any) -> Settings:
@@ -268,12 +276,21 @@ def load_settings(**overrides: Any) -> Settings:
         SettingsError: a key or value is wrong; the message names the place, the fault and the nearest valid key.
     """
     _refuse_unknown_variables()
+    chosen = os.environ.get("KEEPSTONE_CONFIG")
+    if chosen and not config_file().is_file():
+        raise SettingsError(f"KEEPSTONE_CONFIG names {chosen!r}, which is no file", fix="Mend or unset the variable")
     try:
         return Settings(**overrides)
     except ValidationError as error:
         raise SettingsError(_explain(error)) from error
-    except tomllib.TOMLDecodeError as error:
+    except SourceError as error:
+        raise SettingsError(
+            f"A KEEPSTONE_* variable cannot be read: {error}", fix="""Lists are written as JSON: '["a", "b"]'"""
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"{config_file()} is not valid TOML: {error}", fix="Mend that line") from error
+    except OSError as error:
+        raise SettingsError(f"{config_file()} cannot be read ({error.strerror})", fix="Check who owns it") from error
 
 
 def setting_names() -> list[str]:

@@ -14,14 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
 
-from keepstone.platform.errors import KeepstoneError, StorageFull, Unavailable
+from keepstone.platform.database.wording import unstorable, worded
+from keepstone.platform.errors import SettingsError, Unavailable, storage_errors
 
 # One lock for all writers of the change sequence: PostgreSQL hands out numbers before commit, so without it a reader
 # could see number 6 while 5 is still on its way and never look back.
 _CHANGES_LOCK = 0x4B454550
+_VALID = "Valid: postgresql+psycopg://user:password@host/keepstone, or leave it out for SQLite in the home folder"
 
 
 class Database:
@@ -29,10 +31,14 @@ class Database:
 
     Args:
         url: SQLAlchemy URL, `sqlite:///path` or `postgresql+psycopg://...`.
+
+    Raises:
+        SettingsError: it is no such URL, or the driver is not installed.
+        Unavailable: the folder of the SQLite file cannot be made.
     """
 
     def __init__(self, url: str) -> None:
-        self._url = sa.make_url(url)
+        self._url = _parse(url)
         self.engine = _create_engine(self._url)
         self._sessions = sessionmaker(self.engine, expire_on_commit=False)
 
@@ -83,34 +89,36 @@ class Database:
         try:
             yield
         except DBAPIError as error:
-            worded = self._word(error)
-            if worded is None:
+            ours = worded(error, self._url)
+            if ours is None:
                 raise
-            raise worded from error
+            raise ours from error
+        except UnicodeEncodeError as error:
+            raise unstorable() from error
 
-    def _word(self, error: DBAPIError) -> KeepstoneError | None:
-        original = error.orig
-        code = getattr(original, "sqlite_errorcode", None)
-        if code == sqlite3.SQLITE_FULL or getattr(original, "sqlstate", None) == "53100":
-            return StorageFull("No space left on the database's disk", fix="Free some space and try again")
-        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-            return Unavailable(
-                f"The database file {self._url.database} is damaged",
-                fix="Put back a backup, or move the file away to start anew",
-            )
-        if isinstance(error, OperationalError) and (error.connection_invalidated or not self.is_sqlite):
-            return Unavailable(
-                f"The database at {self._url.render_as_string(hide_password=True)} does not answer",
-                fix="Start it, or mend database.url in keepstone.toml",
-            )
-        return None
+
+def _parse(url: str) -> sa.URL:
+    try:
+        parsed = sa.make_url(url)
+    except ArgumentError as error:
+        raise SettingsError("database.url is not a database URL", fix=_VALID) from error
+    if parsed.get_backend_name() == "postgresql":
+        return parsed.set(drivername="postgresql+psycopg")
+    if parsed.get_backend_name() != "sqlite":
+        raise SettingsError(f"database.url names {parsed.get_backend_name()!r}", fix=_VALID)
+    return parsed
 
 
 def _create_engine(url: sa.URL) -> sa.Engine:
     if url.get_backend_name() != "sqlite":
-        return sa.create_engine(url, pool_pre_ping=True, pool_size=10, max_overflow=20)
+        try:
+            return sa.create_engine(url, pool_pre_ping=True, pool_size=10, max_overflow=20)
+        except ImportError as error:
+            raise SettingsError(
+                "The PostgreSQL driver is missing", fix='`pip install "keepstone[postgres]"`'
+            ) from error
     if url.database and url.database != ":memory:":
-        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(Path(url.database).parent)
     engine = sa.create_engine(url, connect_args={"timeout": 30}, pool_size=10, max_overflow=20)
 
     @sa.event.listens_for(engine, "connect")
@@ -124,3 +132,13 @@ def _create_engine(url: sa.URL) -> sa.Engine:
         connection.execute("PRAGMA busy_timeout=30000")
 
     return engine
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        with storage_errors(f"making {folder}"):
+            folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Unavailable(
+            f"The folder {folder} cannot be made ({error.strerror})", fix="Choose another by KEEPSTONE_HOME"
+        ) from error
