@@ -28,8 +28,6 @@ install: .venv/.installed ## Install Keepstone into .venv
 install-dev: .venv/.installed-dev ## Install Keepstone and what its tests and checks need
 
 up: .venv/.installed ## Install all, fetch the starter models, read the examples, start; prints the URL
-	@$(KEEPSTONE) engine install
-	@$(KEEPSTONE) models pull starter
 	@$(KEEPSTONE) up --detach --examples examples/documents
 
 down: .venv/.installed ## Stop what `make up` started
