@@ -71,7 +71,12 @@ def download(hub_id: str, folder: Path, *, revision: str | None, progress: Calla
     total = sum(file.size or 0 for file in files)
     folder.mkdir(parents=True, exist_ok=True)
     with _worded_errors(hub_id), _reporting(hub_id, folder, total, progress):
-        snapshot_download(hub_id, revision=commit, local_dir=folder, allow_patterns=[file.rfilename for file in files])
+        snapshot_download(
+            hub_id,
+            revision=commit,
+            local_dir=folder,
+            allow_patterns=[file.rfilename for file in files],
+        )
     _check(hub_id, folder, files)
     _log.info("models.fetched", model=hub_id, commit=commit, bytes=total)
     return commit

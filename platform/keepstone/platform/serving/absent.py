@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
 from keepstone.platform.errors import KeepstoneError
@@ -34,7 +34,7 @@ class AbsentEngine:
         del request
         raise self.reason
 
-    async def stream_chat(self, request: ChatRequest) -> AsyncIterator[Delta]:
+    async def stream_chat(self, request: ChatRequest) -> AsyncGenerator[Delta, None]:
         """Raise the reason."""
         del request
         raise self.reason

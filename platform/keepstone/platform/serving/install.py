@@ -49,6 +49,12 @@ _FAULTS: tuple[tuple[str, type[KeepstoneError], str, str], ...] = (
         "The package index does not have what vLLM needs",
         "Check pip's index (`pip config list`) and that Python is 3.11 or later",
     ),
+    (
+        "ResolutionImpossible",
+        Unavailable,
+        "The package index does not have the versions that vLLM needs",
+        "Check pip's index (`pip config list`) and its own constraints",
+    ),
     ("g++", Unavailable, "A package had to be compiled and there is no C++ compiler", "Run `apt-get install g++`"),
     ("gcc", Unavailable, "A package had to be compiled and there is no C compiler", "Run `apt-get install gcc g++`"),
     (
