@@ -16,7 +16,8 @@ def test_only_packed_numbers_can_be_cited() -> None:
 
 
 def test_quotes_are_escaped_into_literals() -> None:
-    assert quoting_grammar(['Say "no"', "a\\b"]) == 'root ::= "Say \\"no\\"" | "a\\\\b"\n'
+    assert quoting_grammar([('Say "no"', 1)]) == 'root ::= "Say \\"no\\" [1]"\n'
+    assert quoting_grammar([("a", 1), ("b\\c", 2)]) == 'root ::= "a [1]" ("\\n" "b\\\\c [2]")?\n'
 
 
 def test_a_passage_cannot_close_its_fence(passage_of: Callable[..., Passage]) -> None:

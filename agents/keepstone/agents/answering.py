@@ -6,7 +6,7 @@ async for event in Answerer(...).answer(principal, "How long is the warranty?", 
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -20,7 +20,7 @@ from keepstone.agents.evidence import ABSTAIN_BELOW, evidence_score
 from keepstone.agents.grammars import citing_grammar, quoting_grammar
 from keepstone.agents.packing import pack
 from keepstone.agents.prompts import PROMPT_VERSION, quote_prompt, write_prompt
-from keepstone.agents.quotes import Quote, find_quotes
+from keepstone.agents.quotes import find_quotes
 from keepstone.agents.record import provenance_record, store_answer
 from keepstone.agents.support import Evidence
 from keepstone.agents.types import Answer, AnswerEvent, Claim, Finished, Found, Outcome, Passage, Searching, TextDelta
@@ -36,7 +36,6 @@ Style = Literal["write", "quote"]
 
 _HISTORY_TURNS = 6
 _PROMPT_ROOM = 400
-_QUOTE_CHOICES = 3
 _DECLINED = {
     "zh": "文档中没有找到这个问题的答案。",
     "en": "I could not find this in the documents.",
@@ -105,7 +104,7 @@ class Answerer:
         history: Sequence[Message] = (),
         max_tokens: int | None = None,
         temperature: float | None = None,
-    ) -> AsyncIterator[AnswerEvent]:
+    ) -> AsyncGenerator[AnswerEvent, None]:
         """Yield `Searching`, `Found`, `TextDelta`s and `Finished`.
 
         Closing the iterator stops the engine; what was written by then is stored with the outcome `stopped`.
@@ -167,24 +166,14 @@ class Answerer:
 
     async def _write(
         self, draft: _Draft, history: Sequence[Message], max_tokens: int | None, temperature: float | None
-    ) -> AsyncIterator[str]:
+    ) -> AsyncGenerator[str, None]:
         """Yield the checked answer, keeping `draft` up to date."""
         if not draft.passages or draft.evidence < draft.threshold:
             draft.content = _DECLINED["zh" if draft.result.query_language == "zh" else "en"]
             draft.outcome = "declined"
             yield draft.content
             return
-        if self._model.style == "quote":
-            quotes = await run_sync(self._quotes, draft)
-            if quotes:
-                yield await self._quote(draft, quotes)
-                return
-        request = ChatRequest(
-            messages=write_prompt(draft.question, draft.passages, history),
-            max_tokens=max_tokens or self._settings.max_answer_tokens,
-            temperature=self._settings.temperature if temperature is None else temperature,
-            grammar=citing_grammar([passage.number for passage in draft.passages]),
-        )
+        request = await run_sync(self._request, draft, history, max_tokens, temperature)
         checker = StreamChecker(Evidence(draft.passages, draft.question))
         draft.claims = checker.claims
         async with aclosing(self._engine.stream_chat(request)) as deltas:
@@ -201,27 +190,26 @@ class Answerer:
         if rest:
             yield rest
 
-    def _quotes(self, draft: _Draft) -> list[Quote]:
-        weight = draft.result.dense_weight
-        return find_quotes(draft.standalone, draft.passages, self._encoder, dense_weight=weight, limit=_QUOTE_CHOICES)
-
-    async def _quote(self, draft: _Draft, quotes: Sequence[Quote]) -> str:
-        """Let the model choose one of the quotes and return it with its mark."""
-        by_text = {quote.text: quote for quote in reversed(quotes)}
-        request = ChatRequest(
-            messages=quote_prompt(draft.standalone, draft.passages),
-            max_tokens=max(self._engine.count_tokens(text) for text in by_text) + 8,
-            grammar=quoting_grammar(list(by_text)),
+    def _request(
+        self, draft: _Draft, history: Sequence[Message], max_tokens: int | None, temperature: float | None
+    ) -> ChatRequest:
+        """Return what the model is asked, and the grammar that bounds what it can say."""
+        if self._model.style == "quote":
+            quotes = find_quotes(
+                draft.standalone, draft.passages, self._encoder, dense_weight=draft.result.dense_weight
+            )
+            if quotes:
+                return ChatRequest(
+                    messages=quote_prompt(draft.standalone, draft.passages),
+                    max_tokens=sum(self._engine.count_tokens(quote.text) + 8 for quote in quotes),
+                    grammar=quoting_grammar([(quote.text, quote.number) for quote in quotes]),
+                )
+        return ChatRequest(
+            messages=write_prompt(draft.question, draft.passages, history),
+            max_tokens=max_tokens or self._settings.max_answer_tokens,
+            temperature=self._settings.temperature if temperature is None else temperature,
+            grammar=citing_grammar([passage.number for passage in draft.passages]),
         )
-        reply = await self._engine.chat(request)
-        quote = by_text.get(reply.text.strip(), quotes[0])
-        draft.tokens = {"prompt": reply.prompt_tokens, "completion": reply.completion_tokens}
-        draft.content = f"{quote.text} [{quote.number}]"
-        draft.claims = [
-            Claim(0, len(quote.text), quote.number, support=1.0, quote_start=quote.start, quote_end=quote.end)
-        ]
-        draft.outcome = "answered"
-        return draft.content
 
     def _finish(self, draft: _Draft) -> Answer:
         draft.clock("total")

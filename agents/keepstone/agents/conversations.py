@@ -61,7 +61,7 @@ class Conversations:
             session.flush()
             return _info(row)
 
-    def list(self, principal: Principal, limit: int = 50) -> list[ConversationInfo]:
+    def recent(self, principal: Principal, limit: int = 50) -> list[ConversationInfo]:
         """Return the principal's conversations, the latest first."""
         with self._database.reading() as session:
             query = (

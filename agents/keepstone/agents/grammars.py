@@ -16,10 +16,17 @@ def citing_grammar(numbers: Sequence[int]) -> str:
     return f'root ::= piece+\npiece ::= [^\\[\\]] | "[" id "]"\nid ::= {ids}\n'
 
 
-def quoting_grammar(sentences: Sequence[str]) -> str:
-    """Return a grammar for exactly one of the given sentences."""
-    options = " | ".join(f'"{_escape(sentence)}"' for sentence in sentences)
-    return f"root ::= {options}\n"
+def quoting_grammar(quotes: Sequence[tuple[str, int]]) -> str:
+    """Return a grammar for the given sentences, each with its passage's number: the first, then perhaps the next ones.
+
+    Args:
+        quotes: (sentence, passage number), best first.
+    """
+    lines = [f'"{_escape(sentence)} [{number}]"' for sentence, number in quotes]
+    rest = ""
+    for line in reversed(lines[1:]):
+        rest = f' ("\\n" {line}{rest})?'
+    return f"root ::= {lines[0]}{rest}\n"
 
 
 def _escape(literal: str) -> str:

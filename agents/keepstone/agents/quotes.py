@@ -19,6 +19,9 @@ from keepstone.retrieval.encoder import Encoder
 
 _LONGEST = 400
 _SHORTEST_WORDS = 3
+_MOST = 2
+_CLOSE = 1.0
+"""How far behind the best quote another one may be, in standard deviations of the candidates' scores."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,17 +38,14 @@ class Quote:
     score: float
 
 
-def find_quotes(
-    question: str, passages: Sequence[Passage], encoder: Encoder, *, dense_weight: float, limit: int
-) -> list[Quote]:
-    """Return the sentences nearest to the question, best first.
+def find_quotes(question: str, passages: Sequence[Passage], encoder: Encoder, *, dense_weight: float) -> list[Quote]:
+    """Return the sentence nearest to the question, and the next one where it is nearly as near.
 
     Args:
         question: the standalone question.
         passages: where to look.
         encoder: compares meanings.
         dense_weight: 0 to 1, weight of meaning against words, as in the search that found the passages.
-        limit: most quotes.
     """
     candidates = [
         (passage, start, end)
@@ -63,7 +63,11 @@ def find_quotes(
         contexts = [f"{passage.hit.context}\n{text}" for (passage, _, _), text in zip(candidates, texts, strict=True)]
         dense = encoder.encode_documents(contexts) @ encoder.encode_query(question)
         scores = scores + dense_weight * _standardised(dense)
-    order = np.argsort(-scores, kind="stable")[:limit]
+    order = np.argsort(-scores, kind="stable")
+    close = [int(i) for i in order if scores[i] >= scores[order[0]] - _CLOSE]
+    distinct: dict[str, int] = {}
+    for i in close:
+        distinct.setdefault(texts[i], i)
     return [
         Quote(
             number=candidates[i][0].number,
@@ -72,7 +76,7 @@ def find_quotes(
             end=candidates[i][0].hit.start + candidates[i][2],
             score=float(scores[i]),
         )
-        for i in order
+        for i in list(distinct.values())[:_MOST]
     ]
 
 
