@@ -153,7 +153,7 @@ def test_a_hub_that_goes_away_in_the_middle_leaves_nothing_installed(
     ("status", "code", "error", "said"),
     [
         (401, "GatedRepo", Forbidden, "HF_TOKEN"),
-        (404, "RepoNotFound", ModelMissing, "keepstone models catalog"),
+        (404, "RepoNotFound", ModelMissing, "keepstone models list --catalog"),
         (500, "", Unavailable, "keepstone models pull DIR"),
     ],
 )

@@ -65,7 +65,7 @@ def download(hub_id: str, folder: Path, *, revision: str | None, progress: Calla
     if not any(file.rfilename.endswith(".safetensors") for file in files):
         raise ModelMissing(
             f"{hub_id} has no safetensors weights; pickles can run code and are not loaded",
-            fix="Choose another model (`keepstone models catalog`)",
+            fix="Choose another model (`keepstone models list --catalog`)",
         )
     commit = info.sha or ""
     total = sum(file.size or 0 for file in files)
@@ -132,7 +132,7 @@ def _worded_errors(hub_id: str) -> Iterator[None]:
     except (RepositoryNotFoundError, RevisionNotFoundError) as error:
         raise ModelMissing(
             f"The hub has no model {hub_id!r}, or not that revision",
-            fix="Mind the spelling; `keepstone models catalog` lists models that are known to work",
+            fix="Mind the spelling; `keepstone models list --catalog` lists models that are known to work",
         ) from error
     except (LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
         raise offline from error
