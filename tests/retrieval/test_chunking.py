@@ -109,6 +109,14 @@ def test_heading_without_text_goes_with_the_section_below() -> None:
     assert all(chunk.context == "Manual > Part > Chapter" for chunk in chunks)
 
 
+def test_opening_words_go_with_what_follows() -> None:
+    chunks = _split(
+        f"ACME LTD\n\n# Manual\n\nEdition 2\n\n## Care\n\n{_sentences(6)}\n\n## Repair\n\n{_sentences(20)}", 60
+    )
+    assert chunks[0].text.startswith("ACME LTD\n\n# Manual\n\nEdition 2\n\n## Care")
+    assert chunks[0].context == "Manual > Care"
+
+
 def test_cuts_fall_between_sentences_and_prefer_paragraphs() -> None:
     text = "\n\n".join(_sentences(4, word) for word in ("pump", "filter", "valve", "motor"))
     chunks = _split(text, max_tokens=70)
@@ -198,8 +206,8 @@ def test_tokens_that_share_a_character_stay_together() -> None:
     ("title", "path", "context"),
     [
         ("Manual", ("Care", "Filter"), "Manual > Care > Filter"),
-        ("Care", ("CARE", "Filter"), "CARE > Filter"),
-        ("Duck - Wikipedia", ("Duck",), "Duck"),
+        ("Care", ("CARE", "Filter"), "Care > Filter"),
+        ("Duck - Wikipedia", ("Duck", "Food"), "Duck - Wikipedia > Food"),
         ("", ("Care",), "Care"),
         ("Manual", (), "Manual"),
         ("A", ("B",), "A > B"),

@@ -40,7 +40,8 @@ _FUNCTION_WORDS = {
     "it": "il la le gli di che è un una del della dei per con non si al alla come più sono nel nella lo da cosa "
     "quale dove",
     "pt": "os as de que é um uma do da dos das em por com para não se ao como mais no na são ou qual onde",
-    "nl": "de het een en van is dat niet in op te met voor zijn aan er wordt ook als bij of naar uit wat hoe wie waar",
+    "nl": "de het een en van is dat niet in op te met voor zijn aan er wordt ook als bij of naar uit moet worden "
+    "elke deze wat hoe wie waar",
 }
 _LANGUAGES_OF: dict[str, tuple[str, ...]] = {}
 for _language, _words in _FUNCTION_WORDS.items():
@@ -96,5 +97,9 @@ def _by_function_words(words: list[str]) -> str | None:
         for language in _LANGUAGES_OF.get(word, ()):
             counts[language] += 1
     best, second = sorted(counts, key=lambda language: counts[language], reverse=True)[:2]
-    enough = counts[best] > 0 and counts[best] >= 0.06 * len(words)
-    return best if enough and counts[best] > counts[second] else None
+    if counts[best] < max(1.0, 0.06 * len(words)):
+        return None
+    if best == "en":  # it comes first among equals
+        return best
+    # One word alone is as likely a name or an English homograph: "die", "son", "van".
+    return best if counts[best] > max(1, counts[second]) else None

@@ -46,8 +46,9 @@ def test_numbers_that_word_computes_are_written_out() -> None:
 @pytest.mark.parametrize(
     ("count", "kind", "text"),
     [
-        (4, "upperRoman", "IV"), (28, "lowerLetter", "bb"), (110, "chineseCounting", "一百一十"), (9, "cardinalText", "9"),
-        (10, "chineseCounting", "十"), (203, "chineseCounting", "二百零三"), (7, "decimalZero", "07"),
+        (4, "upperRoman", "IV"), (28, "lowerLetter", "bb"), (110, "chineseCounting", "一百一十"),
+        (9, "cardinalText", "9"), (10, "chineseCounting", "十"), (203, "chineseCounting", "二百零三"),
+        (7, "decimalZero", "07"),
     ],
 )  # fmt: skip
 def test_number_formats(count: int, kind: str, text: str) -> None:

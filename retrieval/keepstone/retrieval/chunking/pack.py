@@ -58,13 +58,15 @@ class Packer:
     def _pieces(self, start: int, end: int) -> _Pieces:
         """Cut as finely as may be needed: tables and code that fit stay whole, paragraphs come in sentences."""
         found: dict[int, float] = {}
+        heading_tokens = 0  # of the headings right above, which the block must leave room for
         for block in blocks(self._text, start, end):
             found[block.start] = block.cost
             first, last = self._counter.before([block.start, block.end])
             if block.kind == "paragraph":
                 found.update(dict.fromkeys(sentences(self._text, block.start, block.end), SENTENCE))
-            if block.kind == "paragraph" or last - first > self._max_tokens:
+            if block.kind == "paragraph" or heading_tokens + last - first > self._max_tokens:
                 found.update(block.lines)
+            heading_tokens = heading_tokens + last - first if block.kind == "heading" else 0
         starts = [start, *sorted(found)[1:], end]  # the white space before the first block goes with it
         costs = [found.get(at, 0.0) for at in starts[:-1]]
         pieces = _Pieces(starts, costs, self._counter.before(starts))

@@ -28,7 +28,7 @@ class Section:
     end: int
     tokens: int
     path: tuple[str, ...]
-    """Titles of the headings that all of it stands under, outermost first."""
+    """Titles of the headings that all of it, but for a few opening words, stands under; outermost first."""
     complete: bool
     """Whether it is everything under its heading, so that it may join its neighbours."""
 
@@ -37,7 +37,7 @@ def sections(document: Document, counter: TokenCounter, max_tokens: int) -> list
     """Return sections that cover the whole text.
 
     Small neighbours under the same heading are joined until they fill half a chunk; none grows beyond `max_tokens`
-    by that. A heading without text of its own goes with the section below it.
+    by that. A heading with few or no words of its own goes with the section below it.
     """
     root = _tree(document)
     return _join(root, counter, max_tokens)
@@ -76,8 +76,10 @@ def _join(node: _Node, counter: TokenCounter, max_tokens: int) -> list[Section]:
         own = []
     else:
         own = [_section(node.start, node.own_end, counter, node.path, complete=True)]
+    found = [*own, *(section for group in below for section in group)]
+    _join_opening(found, counter, max_tokens)
     joined: list[Section] = []
-    for section in [*own, *(section for group in below for section in group)]:
+    for section in found:
         if joined and _fit(joined[-1], section, max_tokens) and joined[-1].tokens < max_tokens // 2:
             joined[-1] = _section(joined[-1].start, section.end, counter, node.path, complete=True)
         else:
@@ -96,6 +98,16 @@ def _join_crumbs(joined: list[Section], node: _Node, counter: TokenCounter, max_
             joined[index - 1 : index + 1] = [_section(before.start, crumb.end, counter, node.path, complete=True)]
         else:
             index += 1
+
+
+def _join_opening(found: list[Section], counter: TokenCounter, max_tokens: int) -> None:
+    """Give an opening of a few words (a company's name, a date) to the section after it, in place."""
+    if len(found) < 2 or found[0].tokens >= max_tokens // 8:
+        return
+    opening, section = found[:2]
+    fits = opening.tokens + section.tokens <= max_tokens
+    if fits or section.tokens > max_tokens:  # what is cut anyway may as well begin earlier
+        found[:2] = [_section(opening.start, section.end, counter, section.path, section.complete)]
 
 
 def _fit(first: Section, second: Section, max_tokens: int) -> bool:

@@ -75,11 +75,12 @@ def split(document: Document, *, max_tokens: int, overlap_tokens: int, tokenizer
 def context_of(title: str, path: tuple[str, ...]) -> str:
     """Return "Title > Heading > Subheading" in about 40 tokens.
 
-    The title is left out where the first heading repeats it; of a path that is too long the outer headings go first.
+    Where the first heading and the title say the same, the longer one stays; of a path that is too long the outer
+    headings go first.
     """
     parts = [_shortened(part) for part in (title, *path) if part]
     if len(parts) > 1 and (_same(parts[0], parts[1]) or _same(parts[1], parts[0])):
-        del parts[0]
+        parts[:2] = [max(parts[:2], key=len)]
     while len(parts) > 2 and sum(len(_WORD.findall(part)) for part in parts) > _CONTEXT_WORDS:
         del parts[1]
     return " > ".join(parts)

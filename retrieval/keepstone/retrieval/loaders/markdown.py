@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from keepstone.retrieval.language import detect_language
 from keepstone.retrieval.loaders.base import LoadLimits, clean, empty, parser_id, stem
 from keepstone.retrieval.loaders.encoding import decode
-from keepstone.retrieval.loaders.writer import close_headings, too_much_text
+from keepstone.retrieval.loaders.writer import close_headings, refuse_if_surely_too_long, too_much_text
 from keepstone.retrieval.types import Document
 
 _FRONT_MATTER = re.compile(r"\A\s*(---|\+\+\+)[ \t]*\n(.*?\n)?(?:\1|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL)
@@ -31,6 +31,7 @@ class MarkdownLoader:
 
     def load(self, data: bytes, name: str, limits: LoadLimits) -> Document:
         """See `Loader.load`."""
+        refuse_if_surely_too_long(data, limits)
         text = clean(decode(data, name))
         title = ""
         matter = _FRONT_MATTER.match(text)

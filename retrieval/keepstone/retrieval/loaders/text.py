@@ -7,7 +7,7 @@ import re
 from keepstone.retrieval.language import detect_language
 from keepstone.retrieval.loaders.base import LoadLimits, clean, empty, parser_id, stem
 from keepstone.retrieval.loaders.encoding import decode
-from keepstone.retrieval.loaders.writer import close_headings, too_much_text
+from keepstone.retrieval.loaders.writer import close_headings, refuse_if_surely_too_long, too_much_text
 from keepstone.retrieval.types import Document, Page
 
 # 第三章 考勤 / 第十二节 ...
@@ -31,6 +31,7 @@ class TextLoader:
 
     def load(self, data: bytes, name: str, limits: LoadLimits) -> Document:
         """See `Loader.load`."""
+        refuse_if_surely_too_long(data, limits)
         pages = [clean(page) for page in decode(data, name).split("\f")]
         text = "\n".join(pages)
         if len(text) > limits.max_text_chars:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 
 from keepstone.platform.errors import LimitExceeded
 from keepstone.retrieval.language import detect_language
-from keepstone.retrieval.loaders.base import clean, stem
+from keepstone.retrieval.loaders.base import LoadLimits, clean, stem
 from keepstone.retrieval.types import Document, Heading, Page
 
 _SPACES = re.compile(r"\s+")
@@ -167,6 +167,12 @@ def too_much_text(max_chars: int) -> LimitExceeded:
         f"The file holds more than {max_chars:,} characters of text",
         fix="Split it into smaller files, or raise `ingestion.max_text_chars` in keepstone.toml",
     )
+
+
+def refuse_if_surely_too_long(data: bytes, limits: LoadLimits) -> None:
+    """Raise `LimitExceeded` for plain text that is too long in any encoding, before it is decoded."""
+    if len(data) > 4 * limits.max_text_chars + 4:
+        raise too_much_text(limits.max_text_chars)
 
 
 def close_headings(opened: Sequence[tuple[int, str, int]], length: int) -> tuple[Heading, ...]:
