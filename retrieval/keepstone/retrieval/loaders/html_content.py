@@ -27,7 +27,7 @@ _DROPPED_NAMES = _names("""
     share-buttons social-links social-share advertisement ads related-posts newsletter catlinks printfooter mw-portlet
     vector-menu vector-dropdown mwe-math-fallback-image-inline mwe-math-fallback-image-display sr-only visually-hidden
 """)
-_CRUMBS = re.compile(r"^[^›»→\n]{1,40}(?:\s[›»→]\s[^›»→\n]{1,80}){1,6}$")
+_CRUMBS = re.compile(r"^[^›»\n]{1,40}(?:\s[›»]\s[^›»\n]{1,80}){1,6}$")
 _LONGEST_MENU_LINE = 200
 _HIDDEN = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECASE)
 
@@ -83,7 +83,7 @@ def _is_marked_boilerplate(element: etree._Element) -> bool:
 
 def _drop_menu_lines(root: etree._Element) -> None:
     """Drop paragraphs that are menus: the path to this page above its first heading, and rows of short links."""
-    before_heading = True
+    before_heading = next(root.iter("h1", "h2"), None) is not None
     for element in list(root.iter("h1", "h2", "p", "div")):
         if element.tag in {"h1", "h2"}:
             before_heading = False

@@ -6,6 +6,7 @@ import ctypes
 import re
 import unicodedata
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pypdfium2 as pdfium
 import pypdfium2.raw as pdfium_c
@@ -41,8 +42,9 @@ def page_lines(page: pdfium.PdfPage) -> list[Line]:
     textpage = page.get_textpage()
     try:
         count = min(textpage.count_chars(), _MOST_CHARACTERS)
-        codes = [pdfium_c.FPDFText_GetUnicode(textpage, index) for index in range(count)]
-        reader = _LineReader(page, textpage)
+        raw, unicode_of = textpage.raw, pdfium_c.FPDFText_GetUnicode
+        codes = [unicode_of(raw, index) for index in range(count)]
+        reader = _LineReader(page, raw)
         lines: list[Line] = []
         start = 0
         for index, code in enumerate([*codes, 10]):
@@ -60,8 +62,8 @@ def page_lines(page: pdfium.PdfPage) -> list[Line]:
 
 
 class _LineReader:
-    def __init__(self, page: pdfium.PdfPage, textpage: pdfium.PdfTextPage) -> None:
-        self._textpage = textpage
+    def __init__(self, page: pdfium.PdfPage, raw_textpage: Any) -> None:
+        self._textpage = raw_textpage
         self._rotation = page.get_rotation()
         self._width, self._height = page.get_size()
         self._box = pdfium_c.FS_RECTF()
