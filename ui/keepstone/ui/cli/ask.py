@@ -8,7 +8,10 @@ from typing import Annotated, Any
 import typer
 
 from keepstone.ui.cli.client import Api, connect
-from keepstone.ui.cli.output import clean, console, emit, mode, note, say
+from keepstone.ui.cli.output import clean, console, emit, indented, mode, note, say
+
+# Characters of a passage that `search` prints.
+_SHOWN = 400
 
 Collection = Annotated[str, typer.Option("--collection", "-c", help="Name of the collection.")]
 Collections = Annotated[
@@ -103,7 +106,6 @@ def _stream(api: Api, body: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
 
 def _show_sources(evidence: Mapping[str, Any], *, everything: bool = False) -> None:
     """Print the sources that the answer cites, or all passages that the model was shown."""
-    from rich.padding import Padding
     from rich.text import Text
 
     if evidence.get("outcome") == "declined":
@@ -118,11 +120,10 @@ def _show_sources(evidence: Mapping[str, Any], *, everything: bool = False) -> N
         terminal.print(Text(f"[{source['number']}] {clean(_place(source))}", style="bold"), soft_wrap=True)
         quote = source["quote"]
         if quote:
-            terminal.print(Padding(Text(clean(_flat(quote["text"])), style="italic"), (0, 4)))
+            indented(quote["text"], style="italic")
 
 
 def _show_hits(hits: Sequence[Mapping[str, Any]]) -> None:
-    from rich.padding import Padding
     from rich.text import Text
 
     if not hits:
@@ -132,8 +133,9 @@ def _show_hits(hits: Sequence[Mapping[str, Any]]) -> None:
         head = Text(f"{number}. {clean(_place({**hit, 'document': hit['document_name']}))}", style="bold")
         head.append(f"  {hit['score']:.3f}", style="dim")
         terminal.print(head, soft_wrap=True)
-        shown = _flat(hit["text"])
-        terminal.print(Padding(Text(clean(shown if len(shown) <= 400 else shown[:399] + "…")), (0, 4, 1, 4)))
+        shown = " ".join(hit["text"].split())
+        indented(shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}…")
+        terminal.print()
 
 
 def _place(source: Mapping[str, Any]) -> str:
@@ -143,10 +145,6 @@ def _place(source: Mapping[str, Any]) -> str:
     if source["context"]:
         parts.append(str(source["context"]).replace("\n", " "))
     return " · ".join(parts)
-
-
-def _flat(text: str) -> str:
-    return " ".join(text.split())
 
 
 def _quoted(name: str) -> str:

@@ -10,10 +10,12 @@ import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
-from keepstone.platform.settings import Settings
 from keepstone.ui.running import find_app
+
+if TYPE_CHECKING:
+    from keepstone.platform.settings import Settings
 
 State = Literal["ok", "warn", "fail"]
 Finding = tuple[State, str, str | None]

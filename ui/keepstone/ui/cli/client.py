@@ -13,11 +13,13 @@ from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any
 
 from keepstone.platform.errors import Conflict, EngineUnavailable, KeepstoneError, Unavailable
-from keepstone.platform.settings import Settings, load_settings
+from keepstone.ui.cli.context import load_settings
 from keepstone.ui.running import find_app, lock_path
 
 if TYPE_CHECKING:
     import httpx
+
+    from keepstone.platform.settings import Settings
 
 Upload = tuple[str, IO[bytes]]
 

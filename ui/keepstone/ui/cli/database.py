@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from keepstone.platform.settings import load_settings
+from keepstone.ui.cli.context import hush, load_settings
 from keepstone.ui.cli.output import emit
 
 if TYPE_CHECKING:
@@ -47,7 +47,11 @@ def opened() -> Iterator[Database]:
     """Open the database of the settings, as it is."""
     from keepstone.platform.database import Database
 
-    database = Database(load_settings().database_url)
+    settings = load_settings()
+    hush(settings)
+    # Nobody else may look into the folder, whichever command makes it.
+    settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    database = Database(settings.database_url)
     try:
         yield database
     finally:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from keepstone.platform.errors import KeepstoneError, SettingsError
-from keepstone.platform.settings import Settings, config_file, load_settings
 from keepstone.ui.cli.checks import CHECKS, Check
 from keepstone.ui.cli.client import connect
+from keepstone.ui.cli.context import hush, load_settings
 from keepstone.ui.cli.output import clean, console, emit
+
+if TYPE_CHECKING:
+    from keepstone.platform.settings import Settings
 
 _STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
@@ -29,11 +32,14 @@ def doctor(
 
 
 def _run_all(*, indexes: bool) -> Iterator[Check]:
+    from keepstone.platform.settings import config_file
+
     try:
         settings = load_settings()
     except SettingsError as error:
         yield Check("settings", "fail", error.message, error.fix)
         return
+    hush(settings)
     there = f"from {config_file()}" if config_file().exists() else f"all as delivered ({config_file()} does not exist)"
     yield Check("settings", "ok", there)
     for name, look in CHECKS.items():

@@ -11,8 +11,8 @@ from typing import Annotated
 import typer
 
 from keepstone.platform.errors import NotFound
-from keepstone.platform.settings import load_settings
 from keepstone.ui.cli.client import connect
+from keepstone.ui.cli.context import hush, load_settings
 from keepstone.ui.cli.output import clean, emit
 
 app = typer.Typer(help="The language model's server.", no_args_is_help=True)
@@ -25,6 +25,7 @@ def install(force: Annotated[bool, typer.Option("--force", help="Make it anew ev
     from keepstone.ui.cli.progress import progress_lines
 
     settings = load_settings()
+    hush(settings)
     with progress_lines() as progress:
         python = install_engine(settings.home, force=force, progress=progress)
     emit({"python": str(python)}, "The engine is installed.")

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 import httpx
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
-from keepstone.platform import logs
+from keepstone.platform.settings import Settings
 from keepstone.ui.cli.client import bearer
+from keepstone.ui.cli.context import hush
 from keepstone.ui.http.app import create_app
 from keepstone.ui.local_key import local_key
 from keepstone.ui.runtime import Runtime
 
-if TYPE_CHECKING:
-    from keepstone.platform.settings import Settings
+open_runtime: Callable[[Settings], AbstractContextManager[Runtime]] = Runtime.open
+"""Builds the services; tests put one with lighter models here."""
 
 
 class InProcessTransport(httpx.BaseTransport):
@@ -35,11 +35,11 @@ class InProcessTransport(httpx.BaseTransport):
         return httpx.Response(answer.status_code, headers=answer.headers, content=await answer.aread())
 
 
-@contextlib.contextmanager
+@contextmanager
 def serve_in_process(settings: Settings) -> Iterator[httpx.Client]:
     """Return a client of the app in this process, which holds the home's lock until the block ends."""
-    logs.configure(settings.logging.model_copy(update={"level": "error"}))
-    with Runtime.open(settings) as runtime, local_key(runtime.database) as key, start_blocking_portal() as portal:
+    hush(settings)
+    with open_runtime(settings) as runtime, local_key(runtime.database) as key, start_blocking_portal() as portal:
         transport = InProcessTransport(create_app(runtime, web=False), portal)
         with httpx.Client(transport=transport, base_url=settings.app_url, headers=bearer(key), timeout=3600) as http:
             yield http

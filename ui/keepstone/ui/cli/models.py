@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from keepstone.platform.settings import load_settings
+from keepstone.ui.cli.context import load_settings
 from keepstone.ui.cli.output import emit, fields, mode, note, say, table
 
 if TYPE_CHECKING:

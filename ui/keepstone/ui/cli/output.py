@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 # Control characters, with which text from a document or a model could drive the terminal.
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_PIPE_WIDTH = 400
 
 
 @dataclass(slots=True)
@@ -32,7 +33,9 @@ def console() -> Console:
     """Return the terminal for results."""
     from rich.console import Console
 
-    return Console(highlight=False, markup=False, emoji=False, soft_wrap=False)
+    # What is piped into a file or a program is not to be folded to a terminal's width.
+    width = None if sys.stdout.isatty() else _PIPE_WIDTH
+    return Console(highlight=False, markup=False, emoji=False, width=width)
 
 
 def notes() -> Console:
@@ -91,9 +94,12 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: st
         say(empty, style="dim")
         return
     shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
-    for column in columns:
+    for place, column in enumerate(columns):
         right = column.startswith(">")
-        shown.add_column(column.removeprefix(">"), justify="right" if right else "left", overflow="fold")
+        # The first column is what people copy.
+        shown.add_column(
+            column.removeprefix(">"), justify="right" if right else "left", overflow="fold", no_wrap=place == 0 or right
+        )
     for row in filled:
         shown.add_row(*row)
     console().print(shown)
@@ -111,6 +117,17 @@ def fields(pairs: Mapping[str, object]) -> None:
         if value is not None:
             shown.add_row(name, Text(clean(value)))
     console().print(shown)
+
+
+def indented(text: str, *, indent: int = 4, style: str = "") -> None:
+    """Print a paragraph set in from the left, folded to the terminal's width."""
+    from rich.text import Text
+
+    terminal = console()
+    margin = " " * indent
+    for line in Text(clean(" ".join(text.split())), style=style).wrap(terminal, terminal.width - 2 * indent):
+        line.rstrip()
+        terminal.print(Text(margin) + line, soft_wrap=True)
 
 
 def ago(moment: str | None) -> str:

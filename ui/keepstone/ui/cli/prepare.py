@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from keepstone.platform.settings import Settings
+from typing import TYPE_CHECKING
+
+from keepstone.ui.cli.context import hush
 from keepstone.ui.cli.models import opened_registry
 from keepstone.ui.cli.output import note
 from keepstone.ui.cli.progress import progress_lines
+
+if TYPE_CHECKING:
+    from keepstone.platform.settings import Settings
 
 
 def prepare(settings: Settings) -> None:
@@ -16,6 +21,7 @@ def prepare(settings: Settings) -> None:
         ModelMissing: there is no such model.
         StorageFull: it does not fit.
     """
+    hush(settings)
     managed = settings.engine.mode == "managed"
     if managed:
         _install_engine(settings)

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from keepstone.platform.locks import holder
-from keepstone.platform.settings import load_settings
 from keepstone.ui.cli.client import connect
+from keepstone.ui.cli.context import load_settings
 from keepstone.ui.cli.output import emit, fields, say, table
 from keepstone.ui.running import find_app, lock_path
 
@@ -46,7 +46,7 @@ def _show(found: Mapping[str, Any]) -> None:
             "URL": found["url"],
             "Home": found.get("home"),
             "Machine": found.get("machine"),
-            "Engine": f"{engine['model']}: {state}" + ("" if state == "ready" else f". {engine['message'] or ''}"),
+            "Engine": ". ".join(filter(None, (f"{engine['model']}: {state}", state != "ready" and engine["message"]))),
             "Engine log": engine.get("log"),
             "Encoder": found["encoder"]["model"],
             "Database": found["database"],

@@ -121,7 +121,7 @@ def collection_names(session: Session, jobs: list[JobRow]) -> dict[str, str]:
     """Return the names of the jobs' collections by id."""
     ids = {job.collection_id for job in jobs if job.collection_id}
     rows = session.execute(sa.select(CollectionRow.id, CollectionRow.name).where(CollectionRow.id.in_(ids)))
-    return dict(rows.tuples().all())
+    return {row.id: row.name for row in rows}
 
 
 def _document_states(session: Session, job: JobRow) -> dict[str, int]:
@@ -133,6 +133,6 @@ def _document_states(session: Session, job: JobRow) -> dict[str, int]:
             .where(DocumentRow.id.in_(ids[start : start + _IDS_PER_STATEMENT]))
             .group_by(DocumentRow.state)
         )
-        for state, count in session.execute(query).tuples():
+        for state, count in session.execute(query):
             counts[state] = counts.get(state, 0) + count
     return counts

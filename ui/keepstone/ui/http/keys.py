@@ -64,7 +64,8 @@ def list_keys(principal: CurrentPrincipal, runtime: TheRuntime, everybody: bool 
         principal.needs_admin()
     with runtime.database.reading() as session:
         rows = accounts.list_api_keys(session, principal, everybody=everybody)
-        names = dict(session.execute(sa.select(PrincipalRow.id, PrincipalRow.name)).tuples().all())
+        people = session.execute(sa.select(PrincipalRow.id, PrincipalRow.name))
+        names = {person.id: person.name for person in people}
     return Listing(
         data=[
             Key(

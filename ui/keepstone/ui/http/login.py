@@ -129,7 +129,9 @@ def log_out(request: Request, runtime: TheRuntime) -> Response:
 
 @links.post("/login-links", status_code=201)
 def create_login_link(principal: CurrentPrincipal, runtime: TheRuntime) -> dict[str, str | int]:
-    """Make a link that signs its first user in as the caller, with the caller's scopes. It works once."""
+    """Make a link that signs its first user in as the caller; it works once. Administrators only."""
+    # A session outlives the credential that made it, so a key that may be revoked must not make one.
+    principal.needs_admin()
     token = issue_login_token(runtime, principal)
     return {"url": f"{runtime.settings.app_url}/login?token={token}", "minutes": LOGIN_LINK_MINUTES}
 

@@ -27,12 +27,12 @@ class OriginGuard:
     def __init__(self, app: AppSettings) -> None:
         self._trusted = frozenset(origin.rstrip("/").lower() for origin in app.trusted_origins)
         hosts = {urlsplit(origin).hostname or "" for origin in self._trusted}
-        self._hosts = frozenset({*_LOOPBACK_NAMES, app.host.lower(), socket.gethostname().lower(), *hosts} - {""})
+        self.known_hosts = frozenset({*_LOOPBACK_NAMES, app.host.lower(), socket.gethostname().lower(), *hosts} - {""})
 
     def check_host(self, connection: HTTPConnection) -> None:
         """Raise `InvalidInput` unless the Host header names this server."""
         host = _hostname(connection.headers.get("host", ""))
-        if host is None or not (host in self._hosts or host.endswith(".localhost") or is_ip(host)):
+        if host is None or not (host in self.known_hosts or host.endswith(".localhost") or is_ip(host)):
             raise InvalidInput(
                 f"This server is not known as {(host or '')[:80]!r}",
                 fix="Add `https://THAT-NAME` to app.trusted_origins in keepstone.toml",

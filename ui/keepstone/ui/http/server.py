@@ -10,8 +10,8 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
 from types import FrameType
 
 import structlog
@@ -46,8 +46,15 @@ class _Server(uvicorn.Server):
                 signal.signal(signal.SIGHUP, before)
 
 
-def serve(settings: Settings) -> None:
+OpenRuntime = Callable[[Settings], AbstractContextManager[Runtime]]
+
+
+def serve(settings: Settings, *, open_runtime: OpenRuntime = Runtime.open) -> None:
     """Serve until a signal stops it; then finish open requests for a few seconds, and close everything.
+
+    Args:
+        settings: the whole tree.
+        open_runtime: builds the services.
 
     Raises:
         Conflict: the port is in use, or another process uses the home folder.
@@ -57,7 +64,7 @@ def serve(settings: Settings) -> None:
     """
     signal.signal(signal.SIGTERM, _leave)
     signal.signal(signal.SIGHUP, _leave)
-    with closing(listen(settings)) as listener, Runtime.open(settings) as runtime:
+    with closing(listen(settings)) as listener, open_runtime(settings) as runtime:
         with local_key(runtime.database) as key:
             app = create_app(runtime)
             runtime.start_engine()
