@@ -73,12 +73,13 @@ def sqlite_url(tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def postgres_url(_postgres_socket: Path) -> str:
+def postgres_url(_postgres_socket: Path) -> Iterator[str]:
     """Return the URL of a fresh, empty PostgreSQL database; skips where no server can be started."""
     name = f"test_{secrets.token_hex(6)}"
     with psycopg.connect(host=str(_postgres_socket), user="postgres", autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}")
-    return f"postgresql+psycopg://postgres@/{name}?host={_postgres_socket}"
+        yield f"postgresql+psycopg://postgres@/{name}?host={_postgres_socket}"
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])

@@ -149,6 +149,83 @@ def test_an_unexpected_error_is_named_without_its_text(start: Start) -> None:
     assert "secret" not in (row.error or "")
 
 
+@pytest.mark.parametrize(
+    ("failure", "said"), [(InvalidInput("cannot tidy"), "cannot tidy"), (KeyError("x"), "KeyError"), (None, None)]
+)
+def test_a_failing_finish_fails_the_job(start: Start, failure: Exception | None, said: str | None) -> None:
+    """What was done stays done, but nobody is told that all went well."""
+
+    class Untidy(Recorder):
+        def finish(self, job: JobInfo, error: str | None) -> None:
+            super().finish(job, error)
+            if failure:
+                raise failure
+
+    work = Untidy()
+    jobs = start(work=work)
+    row = jobs.wait(submit(jobs, 1), SOON)
+    assert row.state == (JobState.FAILED if failure else JobState.SUCCEEDED)
+    assert said is None or said in (row.error or "")
+    assert len(work.finished) == 1
+
+
+@pytest.mark.parametrize("units", [[object()], [float("nan")], ["half a pair \ud800"]], ids=["object", "nan", "text"])
+def test_units_that_cannot_be_stored_fail_the_job(start: Start, units: list[Any]) -> None:
+    """A fault of the handler, found at once and not at the next start."""
+
+    class Careless(Recorder):
+        def plan(self, job: JobInfo) -> list[Any]:
+            return units
+
+    jobs = start(work=Careless())
+    assert jobs.wait(submit(jobs), SOON).state == JobState.FAILED
+
+
+def test_units_look_the_same_in_every_run(start: Start) -> None:
+    """Tuples come back as lists from the database, so they are lists the first time too."""
+
+    class Tuples(Recorder):
+        def plan(self, job: JobInfo) -> list[Any]:
+            return [(1, "a"), {"b": (2,)}]
+
+    work = Tuples()
+    jobs = start(work=work)
+    jobs.wait(submit(jobs), SOON)
+    assert work.done == [[1, "a"], {"b": [2]}]
+
+
+def test_an_error_that_cannot_be_stored_ends_the_job_all_the_same(start: Start) -> None:
+    """A message may quote the name of a file, and names of files hold anything."""
+
+    def fail(job: JobInfo, unit: Any) -> None:
+        raise InvalidInput("bad name \ud800 \x00")
+
+    jobs = start(work=Recorder(fail))
+    row = jobs.wait(submit(jobs, 1), SOON)
+    assert (row.state, row.error) == (JobState.FAILED, "bad name ? ")
+
+
+def test_a_job_whose_steps_could_not_be_kept_is_run_again(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk of the steps was full for a while: nothing is lost, nobody has to restart the app."""
+    from dbos._sys_db import SystemDatabase
+
+    monkeypatch.setattr("keepstone.platform.jobs.service._CARE_EVERY_S", 0.1)
+    keep = SystemDatabase.record_operation_result
+    failures = [OSError("full"), OSError("full")]
+
+    def full(*arguments: Any, **keywords: Any) -> Any:
+        if failures:
+            raise failures.pop()
+        return keep(*arguments, **keywords)
+
+    monkeypatch.setattr(SystemDatabase, "record_operation_result", full)
+    work = Recorder()
+    jobs = start(work=work)
+    row = jobs.wait(submit(jobs, 1, 2), SOON)
+    assert (row.state, row.done) == (JobState.SUCCEEDED, 2)
+    assert sorted(set(work.done)) == [1, 2]
+
+
 def test_a_passing_failure_is_tried_again(start: Start) -> None:
     """The engine was away for a moment: nobody needs to know."""
     failures = [EngineUnavailable("away"), EngineUnavailable("away")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,7 +15,7 @@ from sqlalchemy.exc import OperationalError
 
 from keepstone.platform import metrics
 from keepstone.platform.database.tables import JobRow, JobState
-from keepstone.platform.errors import Cancelled, KeepstoneError, ModelMissing, Unavailable
+from keepstone.platform.errors import Cancelled, KeepstoneError, ModelMissing, StorageFull, Unavailable
 from keepstone.platform.jobs.base import Abandoned, JobInfo, JobKind
 from keepstone.platform.jobs.durable import Step
 from keepstone.platform.jobs.records import JobRecords
@@ -29,6 +30,7 @@ BACKOFF_S = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 60.0, 60.0, 60.0)
 _CHECK_EVERY_S = 0.5
 
 Outcome = dict[str, Any]
+Action = Callable[[JobInfo], list[Any] | None]
 _T = TypeVar("_T")
 _GONE: Outcome = {"state": "gone"}
 _CANCELLED: Outcome = {"state": JobState.CANCELLED, "error": "Cancelled"}
@@ -71,6 +73,7 @@ class JobRunner:
         self._cut_off = False
         self._changed = threading.Condition()
         self._active: dict[str, int] = {}
+        self._stalled: set[str] = set()
 
     def run(self, job_id: str, step: Step) -> None:
         """Run a job, or what is left of it, to its end.
@@ -90,6 +93,11 @@ class JobRunner:
         """Return the ids of the jobs that run here now."""
         with self._changed:
             return list(self._active)
+
+    def take_stalled(self) -> set[str]:
+        """Return, once, the ids of the jobs whose steps could not be recorded; they are to be run again."""
+        stalled, self._stalled = self._stalled, set()
+        return stalled
 
     def stop(self, timeout_s: float) -> bool:
         """End all jobs after the step in hand, and tell whether they ended in time.
@@ -117,6 +125,11 @@ class JobRunner:
         except Abandoned:
             log.info("job_interrupted", kind=row.kind)
             raise
+        except Exception as error:
+            # Steps do not raise: their results could not be kept, as when the disk is full.
+            log.exception("job_stalled", kind=row.kind)
+            self._stalled.add(job_id)
+            raise Abandoned from error
 
     def _steps(self, job_id: str, registered: Registration, step: Step) -> Outcome:
         handler = registered.handler
@@ -132,102 +145,91 @@ class JobRunner:
                 return outcome
         return {"state": JobState.SUCCEEDED}
 
+    def _finish(self, job_id: str, kind: str, registered: Registration, outcome: Outcome) -> None:
+        if outcome == _GONE:
+            return
+        state, error = JobState(outcome["state"]), outcome.get("error")
+        action = partial(_run_finish, registered.handler, error)
+        tidied = self._attempt(job_id, "finish", action, ending=state)
+        if tidied == _GONE:
+            return
+        if state == JobState.SUCCEEDED:
+            state, error = JobState(tidied["state"]), tidied.get("error")
+        self._patiently(lambda: self._records.end(job_id, state, error))
+        _ENDED.labels(kind, state).inc()
+        log.info("job_ended", kind=kind, state=str(state), error=error)
+
     def _attempt(
-        self, job_id: str, name: str, action: Callable[[JobInfo], list[Any] | None], *, done: int | None = None
+        self,
+        job_id: str,
+        name: str,
+        action: Action,
+        *,
+        done: int | None = None,
+        ending: JobState | None = None,
     ) -> Outcome:
-        """Do a step, again and again while its failure may pass, and say how it went."""
+        """Do a step, again and again while its failure may pass, and say how it went.
+
+        Args:
+            job_id: whose step.
+            name: `plan`, `run` or `finish`.
+            action: the handler's part.
+            done: how many units are done after it.
+            ending: for `finish`, how the job ends; a cancellation comes too late then.
+        """
         pauses = iter(self._backoff_s)
         counted = True
         while True:
             try:
-                return self._try(job_id, name, action, done, counted=counted)
+                return self._try(job_id, name, action, done=done, ending=ending, counted=counted)
             except Cancelled:
                 return _CANCELLED
-            except (KeepstoneError, OperationalError) as error:
+            except Exception as error:  # the boundary to handlers: whatever they raise ends their job only
                 pause = next(pauses, None) if _may_pass(error) else None
                 if pause is None:
+                    log.warning("job_step_failed", step=name, exc_info=not isinstance(error, KeepstoneError))
                     return {"state": JobState.FAILED, "error": _worded(error)}
                 log.warning("job_step_will_be_tried_again", step=name, pause_s=pause, error=_worded(error))
                 counted = False
                 self._pause(pause)
-            except Exception as error:  # the boundary to handlers: whatever they raise ends their job only
-                log.exception("job_step_failed", step=name)
-                return {"state": JobState.FAILED, "error": _worded(error)}
 
     def _try(
-        self, job_id: str, name: str, action: Callable[[JobInfo], list[Any] | None], done: int | None, *, counted: bool
+        self, job_id: str, name: str, action: Action, *, done: int | None, ending: JobState | None, counted: bool
     ) -> Outcome:
         self._stop_if_closing()
         row = self._records.begin_step(job_id, self._worker, counted=counted)
         if row is None:
             return _GONE
-        if row.cancel_requested:
+        if row.cancel_requested and ending is None:
             return _CANCELLED
         if row.attempts > MAX_ATTEMPTS:
             return {"state": JobState.FAILED, "error": _poison(name)}
         try:
             with _STEPS.labels(row.kind, name).time():
-                units = action(self._info(row))
+                units = action(self._info(row, ending))
         except Abandoned:
             self._records.forgive(job_id)
             raise
         self._stop_if_cut_off()
         outcome: Outcome = {"state": JobState.SUCCEEDED}
         if units is not None:
-            outcome["units"] = units
+            outcome["units"] = _as_stored(units)
         own_progress = self._kinds[row.kind].own_progress
         self._records.end_step(job_id, done, total=len(units) if units is not None and not own_progress else None)
         return outcome
 
-    def _finish(self, job_id: str, kind: str, registered: Registration, outcome: Outcome) -> None:
-        if outcome["state"] == "gone":
-            return
-        state, error = JobState(outcome["state"]), outcome.get("error")
-        tidied = self._tidy_up(job_id, registered.handler, state, error)
-        if tidied is not None and state == JobState.SUCCEEDED:
-            state, error = JobState.FAILED, tidied
-        self._patiently(lambda: self._records.end(job_id, state, error))
-        _ENDED.labels(kind, state).inc()
-        log.info("job_ended", kind=kind, state=str(state), error=error)
-
-    def _tidy_up(self, job_id: str, handler: JobKind, state: JobState, error: str | None) -> str | None:
-        """Call the handler's `finish`; return how that failed, if it did."""
-        pauses = iter(self._backoff_s)
-        counted = True
-        while True:
-            self._stop_if_closing()
-            try:
-                row = self._records.begin_step(job_id, self._worker, counted=counted)
-                if row is None:
-                    return None
-                if row.attempts > MAX_ATTEMPTS:
-                    return _poison("finish")
-                handler.finish(self._info(row, cancelled=state == JobState.CANCELLED), error)
-                self._stop_if_cut_off()
-            except Exception as failure:  # the boundary to handlers
-                pause = next(pauses, None) if _may_pass(failure) else None
-                if pause is None:
-                    log.exception("job_finish_failed")
-                    return _worded(failure)
-                counted = False
-                self._pause(pause)
-            else:
-                return None
-
     def _patiently(self, action: Callable[[], _T]) -> _T:
-        """Do our own bookkeeping, however long the database is away."""
+        """Do our own bookkeeping, however long the database is away or its disk is full."""
         for pause in _forever(self._backoff_s):
             self._stop_if_cut_off()
             try:
                 return action()
-            except (KeepstoneError, OperationalError) as error:
-                if not _may_pass(error):
-                    raise
+            except (Unavailable, StorageFull, OperationalError) as error:
                 log.warning("jobs_wait_for_the_database", pause_s=pause, error=_worded(error))
                 self._pause(pause)
         raise AssertionError
 
-    def _info(self, row: JobRow, *, cancelled: bool = False) -> JobInfo:
+    def _info(self, row: JobRow, ending: JobState | None) -> JobInfo:
         return JobInfo(
             id=row.id,
             kind=row.kind,
@@ -235,9 +237,9 @@ class JobRunner:
             principal_id=row.principal_id,
             collection_id=row.collection_id,
             attempt=max(row.attempts, 1),
-            cancelled=cancelled,
+            cancelled=ending == JobState.CANCELLED,
             report=partial(self._records.progress, row.id),
-            check=self._checker(row.id),
+            check=self._checker(row.id) if ending is None else self._stop_if_closing,
         )
 
     def _checker(self, job_id: str) -> Callable[[], None]:
@@ -274,8 +276,20 @@ class JobRunner:
             self._changed.notify_all()
 
 
+def _as_stored(units: list[Any]) -> list[Any]:
+    """Return the units as they will come back from the database, so that the first run is like all others."""
+    text = json.dumps(units, ensure_ascii=False, allow_nan=False)
+    text.encode()
+    stored: list[Any] = json.loads(text)
+    return stored
+
+
 def _run_unit(handler: JobKind, unit: Any, job: JobInfo) -> None:
     handler.run(job, unit)
+
+
+def _run_finish(handler: JobKind, error: str | None, job: JobInfo) -> None:
+    handler.finish(job, error)
 
 
 def _forever(pauses: Sequence[float]) -> Iterator[float]:
@@ -290,7 +304,8 @@ def _may_pass(error: Exception) -> bool:
 
 def _worded(error: Exception) -> str:
     if isinstance(error, KeepstoneError):
-        return str(error)
+        # A message may quote the name of a file, which may hold what no database can.
+        return str(error).encode(errors="replace").decode().replace("\x00", "")
     return f"An unexpected error stopped this job ({type(error).__name__}). The log has the details"
 
 

@@ -22,10 +22,12 @@ from typing import Any
 
 import sqlalchemy as sa
 import structlog
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from keepstone.platform.database import Database
 from keepstone.platform.database.tables import JobRow
+from keepstone.platform.errors import KeepstoneError
 from keepstone.platform.jobs.base import JobKind
 from keepstone.platform.jobs.durable import Durable
 from keepstone.platform.jobs.records import ENDED, JobRecords
@@ -35,6 +37,7 @@ from keepstone.platform.settings import Settings
 log = structlog.get_logger(__name__)
 # Jobs submitted here start at once; those submitted by other processes are seen at the next look.
 _LOOK_EVERY_S = 0.5
+_LOOK_AGAIN_S = 2.0
 _CARE_EVERY_S = 10.0
 _ORPHANED_AFTER = timedelta(minutes=2)
 
@@ -87,9 +90,13 @@ class Jobs:
             Conflict: this process runs the jobs of another `Jobs`.
         """
         self._durable.open()
-        for job_id in self._records.running(self._worker):
-            if not self._durable.is_active(job_id):
-                self._records.release(job_id)
+        try:
+            for job_id in self._records.running(self._worker):
+                if not self._durable.is_active(job_id):
+                    self._records.release(job_id)
+        except BaseException:
+            self._durable.close()
+            raise
         self._dispatcher = threading.Thread(target=self._dispatch, name="keepstone-jobs", daemon=True)
         self._dispatcher.start()
 
@@ -189,9 +196,12 @@ class Jobs:
                     cared_at = time.monotonic()
                     self._care()
                 self._start_queued()
-            except Exception:  # the end of a thread: a database that is away must not end all jobs for good
+            except (KeepstoneError, OperationalError) as error:
+                log.warning("jobs_wait_for_the_database", error=str(error))
+                self._closing.wait(_LOOK_AGAIN_S)
+            except Exception:  # the end of a thread, which must not end all jobs for good
                 log.exception("jobs_dispatch_failed")
-                self._closing.wait(1.0)
+                self._closing.wait(_LOOK_AGAIN_S)
 
     def _start_queued(self) -> None:
         room = {kind: registered.concurrency for kind, registered in self._kinds.items()}
@@ -210,6 +220,11 @@ class Jobs:
         if not self._database.is_sqlite:
             for job_id in self._records.adopt_orphans(self._worker, _ORPHANED_AFTER):
                 log.warning("job_adopted", job=job_id)
-                if not self._durable.adopt(job_id):
-                    self._records.release(job_id)
+                self._run_again(job_id)
+        for job_id in self._runner.take_stalled():
+            self._run_again(job_id)
         self._durable.forget_finished()
+
+    def _run_again(self, job_id: str) -> None:
+        if not self._durable.adopt(job_id):
+            self._records.release(job_id)
