@@ -8,13 +8,21 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from keepstone.platform import logs
 from keepstone.platform.serving.scripted import ScriptedEngine
+from keepstone.platform.settings import LoggingSettings
 from keepstone.ui.http.app import create_app
 from keepstone.ui.runtime import Runtime
 from tests.stack import open_stack
 from tests.ui.served import client_of, key_of
 
 ANSWER = "The warranty lasts two years. [1]"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _logs() -> None:
+    """Log as the app does; structlog's own default prints every local variable."""
+    logs.configure(LoggingSettings(level="warning"))
 
 
 @pytest.fixture(scope="module")

@@ -117,7 +117,8 @@ def _worded(error: RequestValidationError) -> tuple[str, str | None]:
     faults: list[str] = []
     fields: list[str] = []
     for item in error.errors():
-        place = ".".join(str(part) for part in item["loc"] if part not in ("body", "query", "path", "header"))
+        # The first part tells where the field was: in the body, the query, the path.
+        place = ".".join(str(part) for part in item["loc"][1:])
         reason = str(item["msg"]).removeprefix("Value error, ")
         if item["type"] == "json_invalid":
             place, reason = "", f"The body is not valid JSON: {item.get('ctx', {}).get('error', reason)}"
