@@ -12,6 +12,7 @@ from keepstone.platform.errors import KeepstoneError, SettingsError
 from keepstone.ui.cli.checks import CHECKS, Check
 from keepstone.ui.cli.client import connect
 from keepstone.ui.cli.context import hush, load_settings
+from keepstone.ui.cli.group import worded
 from keepstone.ui.cli.output import clean, console, emit
 
 if TYPE_CHECKING:
@@ -52,7 +53,8 @@ def _looked(name: str, settings: Settings, look: object) -> Check:
     assert callable(look)
     try:
         state, message, fix = look(settings)
-    except KeepstoneError as error:
+    except (KeepstoneError, OSError) as raised:
+        error = worded(raised) if isinstance(raised, OSError) else raised
         return Check(name, "fail", error.message, error.fix)
     return Check(name, state, message, fix)
 

@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 an error that names its fix, 2 a wrong command line, 130 s
 
 from __future__ import annotations
 
+import errno
 import json
 import sys
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ from typing import Any
 from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
-from keepstone.platform.errors import KeepstoneError
+from keepstone.platform.errors import KeepstoneError, StorageFull
 from keepstone.ui.cli import output
 
 
@@ -39,11 +40,22 @@ class KeepstoneGroup(TyperGroup):
         except KeepstoneError as error:
             output.show_error(error)
             sys.exit(1)
+        except OSError as error:
+            output.show_error(worded(error))
+            sys.exit(1)
         except TyperException as error:  # a wrong command line with --json; without it, Typer shows it
             shown = {"error": {"message": error.format_message(), "code": "usage", "fix": "Add --help"}}
             sys.stderr.write(json.dumps(shown, ensure_ascii=False) + "\n")
             sys.exit(error.exit_code)
         sys.exit(code if isinstance(code, int) else 0)
+
+
+def worded(error: OSError) -> KeepstoneError:
+    """Return an error of the operating system as one that names a fix."""
+    what = f"{error.strerror or type(error).__name__}: {error.filename}" if error.filename else str(error)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StorageFull(what, fix="Free some space and try again; nothing stored was lost")
+    return KeepstoneError(what, fix="Check that path and who may use it; `keepstone doctor` looks at what is needed")
 
 
 def _split(args: list[str]) -> tuple[list[str], list[str]]:

@@ -1,0 +1,56 @@
+"""Which files `ingest` takes, under which names, in which portions."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from keepstone.platform.errors import InvalidInput, NotFound
+from keepstone.ui.cli.files import LocalFile, batches, find_files
+
+
+def test_folders_are_walked_in_order_without_hidden_files_links_and_pipes(folder: Path) -> None:
+    (folder / ".git").mkdir()
+    (folder / ".git" / "config").write_text("x")
+    (folder / "loop").symlink_to(folder)
+    os.mkfifo(folder / "pipe")
+    assert [file.name for file in find_files([folder])] == ["empty.txt", "sub/care.md", "warranty.md"]
+
+
+def test_a_named_file_keeps_its_name_alone_and_may_be_a_link_or_hidden(folder: Path) -> None:
+    named = [folder / "sub" / "care.md", folder / "link.md", folder / ".hidden.md"]
+    assert [file.name for file in find_files(named)] == [".hidden.md", "care.md", "link.md"]
+
+
+def test_a_file_named_twice_is_taken_once(folder: Path) -> None:
+    assert len(find_files([folder, folder / "warranty.md", folder])) == 3
+
+
+def test_two_files_with_one_name_are_refused(folder: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "warranty.md").write_text("another")
+    with pytest.raises(InvalidInput, match=r"both be named 'warranty\.md'"):
+        find_files([folder, other])
+
+
+def test_nothing_to_ingest_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match="There is no"):
+        find_files([tmp_path / "missing"])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InvalidInput, match="no files"):
+        find_files([tmp_path / "empty"])
+
+
+@given(sizes=st.lists(st.integers(0, 100), max_size=60), limit=st.integers(1, 120))
+def test_portions_hold_every_file_once_in_order_and_keep_to_the_limit(sizes: list[int], limit: int) -> None:
+    files = [LocalFile(Path(f"{number}"), f"{number}", size) for number, size in enumerate(sizes)]
+    cut = list(batches(files, limit))
+    assert [file for batch in cut for file in batch] == files
+    for batch in cut:
+        assert len(batch) == 1 or sum(file.size for file in batch) <= limit
+        assert len(batch) <= 200
