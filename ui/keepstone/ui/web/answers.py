@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from keepstone.agents.types import Answer, Claim, Outcome, Passage
 from keepstone.ui.web.markup import Mark, Markup, action, element, icon, join, markdown
+from keepstone.ui.web.provenance import render_provenance
 
 UNSUPPORTED: Final = "No passage in the documents supports this sentence"
 _QUOTE_CHARS: Final = 220
-# Parts of the provenance record that the answer itself shows.
-_SHOWN_ELSEWHERE: Final = frozenset({"passages", "claims"})
-# Groups of the record whose names would only repeat what their members say.
-_UNNAMED: Final = frozenset({"versions"})
-_UNITS: Final = (("_ms", " ms"), ("_s", " s"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +204,9 @@ def _footer(view: AnswerView) -> Markup:
         parts += [_thumb(view, 1, "thumb-up", "Good answer"), _thumb(view, -1, "thumb-down", "Bad answer")]
     bar = element("div", *parts, class_="answer-actions")
     comment = _comment_form(view) if view.id and view.rating == -1 else None
-    return element("footer", bar, comment, _provenance(view.record) if view.record else None, class_="answer-footer")
+    return element(
+        "footer", bar, comment, render_provenance(view.record) if view.record else None, class_="answer-footer"
+    )
 
 
 def _thumb(view: AnswerView, rating: int, name: str, label: str) -> Markup:
@@ -236,39 +234,3 @@ def _comment_form(view: AnswerView) -> Markup:
         data_event="comment",
         data_answer=view.id,
     )
-
-
-def _provenance(record: Mapping[str, Any]) -> Markup:
-    rows = [element("div", element("dt", label), element("dd", value)) for label, value in provenance_rows(record)]
-    return element("details", element("summary", "How was this made?"), element("dl", *rows), class_="provenance")
-
-
-def provenance_rows(record: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return what made an answer as labels and texts; passages and claims, which the answer shows, are left out."""
-    return [row for row in _flat(record, (), "") if row[1]]
-
-
-def _flat(record: Mapping[str, Any], path: tuple[str, ...], unit: str) -> Iterator[tuple[str, str]]:
-    for key, value in record.items():
-        if not path and key in _SHOWN_ELSEWHERE:
-            continue
-        name, found = next(((key.removesuffix(end), unit_) for end, unit_ in _UNITS if key.endswith(end)), (key, unit))
-        inner = path if name in _UNNAMED else (*path, name.replace("_", " "))
-        if isinstance(value, Mapping):
-            yield from _flat(value, inner, found)
-        elif isinstance(value, list | tuple):
-            yield _sentence(": ".join(inner)), ", ".join(_plain(item) for item in value)
-        elif value is not None:
-            yield _sentence(": ".join(inner)), _plain(value) + found
-
-
-def _sentence(label: str) -> str:
-    return label[:1].upper() + label[1:]
-
-
-def _plain(value: object) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
-    return str(value)

@@ -47,18 +47,12 @@ def told(handler: Callable[P, R]) -> Callable[P, R]:
 
 def as_message(error: KeepstoneError) -> gr.Error:
     """Return a Keepstone error as Gradio shows errors. Gradio renders its text as Markdown, so signs are escaped."""
-    return gr.Error(plain(str(error)), title=_title(error), duration=12, print_exception=False)
+    return gr.Error(plain(str(error)), duration=12, print_exception=False)
 
 
 def plain(words: str) -> str:
     """Return text in which Gradio finds neither HTML nor Markdown."""
     return "".join(_ENTITIES.get(sign, sign) for sign in words)
-
-
-def _title(error: KeepstoneError) -> str:
-    return {"not_found": "Not found", "forbidden": "Not allowed", "storage_full": "Disk full"}.get(
-        error.code, "Not done"
-    )
 
 
 _ENTITIES = {sign: f"&#{ord(sign)};" for sign in "&<>\"'`*_[]()!#|~\\"}

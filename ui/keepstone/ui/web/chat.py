@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import replace
 from typing import Any, Final
 
 import gradio as gr
 
 from keepstone.platform.access import Principal
 from keepstone.platform.database.tables import utc_now
-from keepstone.platform.errors import InvalidInput, KeepstoneError, NotFound
+from keepstone.platform.errors import Conflict, InvalidInput, KeepstoneError, NotFound
 from keepstone.ui.runtime import Runtime
 from keepstone.ui.web import thread
-from keepstone.ui.web.asking import Asking, Question
+from keepstone.ui.web.asking import Asking, Progress, Question
 from keepstone.ui.web.caller import as_message, principal_of, told
 from keepstone.ui.web.components import ALWAYS, QUIET, interactive_html, payload
 from keepstone.ui.web.examples import example_questions
 from keepstone.ui.web.markup import Markup
+from keepstone.ui.web.reading import ReadingPanel
 from keepstone.ui.web.turns import Turn, as_history, load_turns
 
 EVERYWHERE: Final = ""
 _LONGEST_QUESTION: Final = 8_000
+_TABS: Final = 10_000
+# Which conversation a browser tab has open outlasts a reload of the page.
+_REMEMBER: Final = "(id) => { sessionStorage.setItem('keepstone.conversation', id || ''); }"
+_RECALL: Final = "() => sessionStorage.getItem('keepstone.conversation') || ''"
 
 
 class ChatPage:
@@ -34,6 +42,8 @@ class ChatPage:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._asking = Asking(runtime)
+        self._viewed: OrderedDict[str, str] = OrderedDict()
+        """The conversation that each browser tab shows, by Gradio's session."""
 
     def render(self) -> None:
         """Build the components, inside an open `gr.Blocks`."""
@@ -66,64 +76,72 @@ class ChatPage:
                         elem_id="question",
                         html_attributes=gr.InputHTMLAttributes(autocapitalize="sentences", spellcheck=True),
                     )
-        # The open conversation's id lives in the browser, so that it outlasts a restart of the server. It names
-        # nothing that is not checked against the caller.
+        # It lives in the browser, so that it outlasts a restart of the server; it is checked against the caller.
         self.conversation = gr.Textbox(visible="hidden", elem_id="conversation-id", label="Conversation")
 
-    def connect(self, blocks: gr.Blocks, reader: Any) -> None:
-        """Wire the events.
-
-        Args:
-            blocks: the app.
-            reader: the reading page, whose `show` handles clicks on citations.
-        """
+    def connect(self, blocks: gr.Blocks, reading: ReadingPanel) -> None:
+        """Wire the events: what changes the conversation answers at once, and following the answer comes after it."""
         page = [self.conversation, self.turns, self.live, self.history]
         asked = [self.question, *page]
-        blocks.load(self.on_load, self.conversation, [self.collection, *page], **QUIET)
+        opened = [self.collection, *asked]
+        remembered = blocks.load(self.on_load, self.conversation, opened, js=_RECALL, **QUIET)
         ask_inputs = [self.question, self.collection, self.conversation]
-        self.question.submit(self.on_ask, ask_inputs, asked, concurrency_limit=None, **QUIET)
+        sent = self.question.submit(self.on_ask, ask_inputs, asked, **QUIET)
+        again = [
+            source.example(self.on_example, [self.collection, self.conversation], asked, **QUIET)
+            for source in (self.turns, self.live)
+        ]
+        chosen = self.history.open(self.on_open, None, opened, **ALWAYS)
+        followed = [self.question, self.turns, self.live]
+        for event in (remembered, sent, *again, chosen):
+            event.success(self.on_follow, self.conversation, followed, concurrency_limit=None, **ALWAYS)
+        self.new.click(self.on_new, self.collection, asked, **QUIET)
+        self.history.delete(self.on_delete, [self.collection, self.conversation], asked, **QUIET)
         self.question.stop(self.on_stop, self.conversation, None, **ALWAYS)
+        self.conversation.change(None, self.conversation, None, js=_REMEMBER)
         for source in (self.turns, self.live):
-            source.example(
-                self.on_example, [self.collection, self.conversation], asked, concurrency_limit=None, **QUIET
-            )
-            source.cite(reader.on_cite, None, reader.panel, **ALWAYS)
+            source.cite(reading.on_cite, None, reading.panel, **ALWAYS)
         self.turns.rate(self.on_rate, self.conversation, self.turns, **ALWAYS)
         self.turns.comment(self.on_comment, None, None, **QUIET)
-        self.new.click(self.on_new, self.collection, page, **QUIET)
-        self.history.open(self.on_open, None, [self.collection, *page], **ALWAYS)
-        self.history.delete(self.on_delete, [self.collection, self.conversation], page, **QUIET)
         self.collection.input(self.on_collection, [self.collection, self.conversation], self.turns, **ALWAYS)
 
     @told
-    def on_load(self, conversation_id: str, request: gr.Request) -> tuple[Any, ...]:
+    def on_load(self, conversation_id: str | None, request: gr.Request) -> tuple[Any, ...]:
         """Fill the page when it opens, with the conversation that was open before a reload."""
         principal = principal_of(request)
-        wanted = conversation_id or str(request.query_params.get("c", ""))
-        if wanted:
-            try:
-                return self._opened(principal, wanted)
-            except NotFound:
-                pass
-        return (self._choices(principal, EVERYWHERE), *self._empty(principal, EVERYWHERE))
-
-    async def on_ask(
-        self, text: str, collection: str, conversation_id: str, request: gr.Request
-    ) -> AsyncGenerator[tuple[Any, ...], None]:
-        """Answer what stands in the box."""
         try:
-            async for update in self._ask(principal_of(request), text, collection, conversation_id):
-                yield update
+            return self._opened(principal, conversation_id or "", request)
+        except NotFound:
+            return self._choices(principal, EVERYWHERE), *self._empty(principal, EVERYWHERE, request)
+
+    async def on_ask(self, text: str, collection: str, conversation_id: str, request: gr.Request) -> tuple[Any, ...]:
+        """Begin to answer what stands in the box."""
+        try:
+            return await self._ask(request, text, collection, conversation_id)
         except KeepstoneError as error:
-            yield _idle(), *[gr.skip()] * 4
             raise as_message(error) from error
 
     async def on_example(
         self, collection: str, conversation_id: str, request: gr.Request, event: gr.EventData
-    ) -> AsyncGenerator[tuple[Any, ...], None]:
-        """Ask a question that was clicked."""
-        async for update in self.on_ask(payload(event, "question"), collection, conversation_id, request):
-            yield update
+    ) -> tuple[Any, ...]:
+        """Begin to answer a question that was clicked."""
+        return await self.on_ask(payload(event, "question"), collection, conversation_id, request)
+
+    async def on_follow(self, conversation_id: str, request: gr.Request) -> AsyncGenerator[tuple[Any, ...], None]:
+        """Show the answer that is being written, until its end."""
+        principal = principal_of(request)
+        yield gr.skip(), gr.skip(), gr.skip()  # of a generator that yields nothing, Gradio empties the outputs
+        async with aclosing(self._asking.follow(principal, conversation_id)) as progress:
+            async for each in progress:
+                if self._viewed.get(_session(request)) != conversation_id:
+                    return  # the tab shows another conversation by now
+                if each.finished and each.error is None:
+                    turns = await asyncio.to_thread(self._turns, principal, conversation_id)
+                    if turns and turns[-1].answer and each.view:
+                        turns[-1] = replace(turns[-1], answer=each.view)
+                    yield _idle(), *_shown(turns)
+                else:
+                    yield _idle() if each.finished else gr.skip(), gr.skip(), _live(each)
 
     async def on_stop(self, conversation_id: str, request: gr.Request) -> None:
         """Stop the answer that is being written."""
@@ -132,68 +150,62 @@ class ChatPage:
     @told
     def on_open(self, request: gr.Request, event: gr.EventData) -> tuple[Any, ...]:
         """Open a conversation."""
-        return self._opened(principal_of(request), payload(event, "id"))
+        return self._opened(principal_of(request), payload(event, "id"), request)
 
     @told
     def on_new(self, collection: str, request: gr.Request) -> tuple[Any, ...]:
         """Begin an empty conversation."""
-        return self._empty(principal_of(request), collection)
+        return self._empty(principal_of(request), collection, request)
 
-    @told
-    def on_delete(
+    async def on_delete(
         self, collection: str, conversation_id: str, request: gr.Request, event: gr.EventData
     ) -> tuple[Any, ...]:
         """Delete a conversation; when it is the open one, show an empty page."""
         principal, deleted = principal_of(request), payload(event, "id")
-        self._asking.runtime.conversations.delete(principal, deleted)
+        self._asking.stop(principal, deleted, keep=False)
+        try:
+            await asyncio.to_thread(self._runtime.conversations.delete, principal, deleted)
+        except KeepstoneError as error:
+            raise as_message(error) from error
         if deleted == conversation_id:
-            return self._empty(principal, collection)
-        return gr.skip(), gr.skip(), gr.skip(), self._history(principal, conversation_id)
+            return await asyncio.to_thread(self._empty, principal, collection, request)
+        rest = await asyncio.to_thread(self._history, principal, conversation_id)
+        return gr.skip(), gr.skip(), gr.skip(), gr.skip(), rest
 
     @told
     def on_rate(self, conversation_id: str, request: gr.Request, event: gr.EventData) -> Markup:
         """Rate an answer, or take the rating back."""
         principal = principal_of(request)
-        rating = payload(event, "rating")
-        self._runtime.conversations.rate(principal, payload(event, "answer"), {"1": 1, "-1": -1}.get(rating, 0))
-        return thread.render_turns(self._turns(principal, conversation_id))
+        rating = {"1": 1, "-1": -1}.get(payload(event, "rating"), 0)
+        self._runtime.conversations.rate(principal, payload(event, "answer"), rating)
+        return _shown(self._turns(principal, conversation_id))[0]
 
     @told
     def on_comment(self, request: gr.Request, event: gr.EventData) -> None:
         """Keep what a person found wrong with an answer."""
         answer_id, comment = payload(event, "answer"), payload(event, "comment")[:2000].strip()
         self._runtime.conversations.rate(principal_of(request), answer_id, -1, comment)
-        gr.Success("Thank you. Your comment is stored with the answer.", title="Saved", duration=4)
+        gr.Success("Thank you. Your comment is stored with the answer.", duration=4)
 
     @told
     def on_collection(self, collection: str, conversation_id: str, request: gr.Request) -> Any:
         """Show the examples of another collection while the conversation is empty."""
         return gr.skip() if conversation_id else self._welcome(principal_of(request), collection)
 
-    async def _ask(
-        self, principal: Principal, text: str, collection: str, conversation_id: str
-    ) -> AsyncGenerator[tuple[Any, ...], None]:
+    async def _ask(self, request: gr.Request, text: str, collection: str, conversation_id: str) -> tuple[Any, ...]:
+        principal = principal_of(request)
         text = text.strip()[:_LONGEST_QUESTION]
         if not text:
             raise InvalidInput("There is no question", fix="Type one")
+        if self._asking.is_running(principal.id, conversation_id):
+            raise Conflict("An answer is being written", fix="Wait for its end, or stop it")
         turns, conversation_id = await asyncio.to_thread(self._begin, principal, text, collection, conversation_id)
-        done = thread.render_turns(turns)
-        history = await asyncio.to_thread(self._history, principal, conversation_id)
-        yield _busy(), conversation_id, done, thread.render_waiting(text, "Searching the documents…"), history
-        question = Question(principal, text, conversation_id, (collection,) if collection else None, as_history(turns))
-        live = thread.NOTHING
-        async for progress in self._asking.answer(question):
-            if progress.error:
-                live = thread.render_failed(text, progress.error, progress.view)
-            elif progress.view:
-                live = thread.render_writing(text, progress.view)
-                if progress.view.outcome:
-                    done = thread.render_turns([*turns, Turn(text, progress.view)])
-                    live = thread.NOTHING
-            else:
-                live = thread.render_waiting(text, progress.status)
-            yield gr.skip(), gr.skip(), done, live, gr.skip()
-        yield _idle(), gr.skip(), gr.skip(), gr.skip(), gr.skip()
+        self._view(request, conversation_id)
+        where = (collection,) if collection else None
+        self._asking.start(Question(principal, text, conversation_id, where, as_history(turns)))
+        listed = await asyncio.to_thread(self._history, principal, conversation_id)
+        waiting = thread.render_waiting(text, "Searching the documents…")
+        return _busy(""), conversation_id, thread.render_turns(turns), waiting, listed
 
     def _begin(self, principal: Principal, text: str, collection: str, conversation_id: str) -> tuple[list[Turn], str]:
         """Store the question and return the turns before it; a conversation that is gone is begun anew."""
@@ -205,24 +217,30 @@ class ChatPage:
             conversation_id = ""
         if not conversation_id:
             conversation_id = conversations.start(principal, collection or None, text).id
+        if turns and turns[-1] == Turn(text):
+            return turns[:-1], conversation_id  # asked again
         conversations.append(principal, conversation_id, "user", text)
         return turns, conversation_id
 
-    def _opened(self, principal: Principal, conversation_id: str) -> tuple[Any, ...]:
+    def _opened(self, principal: Principal, conversation_id: str, request: gr.Request) -> tuple[Any, ...]:
         turns = self._turns(principal, conversation_id)
+        self._view(request, conversation_id)
         listed = self._runtime.conversations.recent(principal)
         of = next((info.collection_id for info in listed if info.id == conversation_id), None)
-        shown = thread.render_conversations(listed, conversation_id, utc_now())
-        return (
-            self._choices(principal, of or EVERYWHERE),
-            conversation_id,
-            thread.render_turns(turns),
-            thread.NOTHING,
-            shown,
-        )
+        box = _busy() if self._asking.is_running(principal.id, conversation_id) else _idle()
+        history = thread.render_conversations(listed, conversation_id, utc_now())
+        return self._choices(principal, of or EVERYWHERE), box, conversation_id, *_shown(turns), history
 
-    def _empty(self, principal: Principal, collection: str) -> tuple[Any, ...]:
-        return "", self._welcome(principal, collection), thread.NOTHING, self._history(principal, None)
+    def _empty(self, principal: Principal, collection: str, request: gr.Request) -> tuple[Any, ...]:
+        self._view(request, "")
+        return _idle(), "", self._welcome(principal, collection), thread.NOTHING, self._history(principal, None)
+
+    def _view(self, request: gr.Request, conversation_id: str) -> None:
+        """Note what a tab shows, so that an answer of another conversation is not drawn over it."""
+        self._viewed[_session(request)] = conversation_id
+        self._viewed.move_to_end(_session(request))
+        while len(self._viewed) > _TABS:
+            self._viewed.popitem(last=False)
 
     def _welcome(self, principal: Principal, collection: str) -> Markup:
         infos = self._runtime.library.collections(principal)
@@ -244,9 +262,29 @@ class ChatPage:
         return gr.update(choices=choices, value=value)
 
 
-def _busy() -> Any:
-    """Return the box while an answer is written: emptied, still usable, with a stop button."""
-    return gr.update(value="", submit_btn=False, stop_btn=True)
+def _session(request: gr.Request) -> str:
+    return request.session_hash or ""
+
+
+def _shown(turns: Sequence[Turn]) -> tuple[Markup, Markup]:
+    """Return the turns and, apart from them, a last question that has no answer."""
+    if turns and turns[-1].answer is None:
+        return thread.render_turns(turns[:-1]), thread.render_turns(turns[-1:])
+    return thread.render_turns(turns), thread.NOTHING
+
+
+def _live(progress: Progress) -> Markup:
+    if progress.error:
+        return thread.render_failed(progress.question, progress.error, progress.view)
+    if progress.view and progress.view.content:
+        return thread.render_writing(progress.question, progress.view)
+    return thread.render_waiting(progress.question, progress.status)
+
+
+def _busy(value: str | None = None) -> Any:
+    """Return the box while an answer is written: still usable, with a stop button."""
+    given: dict[str, Any] = {} if value is None else {"value": value}
+    return gr.update(submit_btn=False, stop_btn=True, **given)
 
 
 def _idle() -> Any:

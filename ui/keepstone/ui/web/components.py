@@ -14,6 +14,8 @@ QUIET: Final[dict[str, Any]] = {"show_progress": "hidden", "api_visibility": "pr
 """For handlers that must not run twice at once: a second event is dropped while the first is handled."""
 ALWAYS: Final[dict[str, Any]] = {**QUIET, "trigger_mode": "multiple"}
 """For handlers that run for every event."""
+LATEST: Final[dict[str, Any]] = {**QUIET, "trigger_mode": "always_last"}
+"""For handlers that may skip events as long as they run for the last one, as while a person types."""
 
 
 def static(name: str) -> str:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 import gradio as gr
+from gradio.blocks import Block
 
 from keepstone.platform.access import Principal
-from keepstone.platform.database.tables import JobState, utc_now
+from keepstone.platform.database.tables import DocumentState, JobState, utc_now
 from keepstone.platform.errors import NotFound
 from keepstone.platform.jobs.records import find_job, readable_jobs
 from keepstone.retrieval.library import CollectionInfo
 from keepstone.ui.runtime import Runtime
 from keepstone.ui.web import documents_view as view
 from keepstone.ui.web.caller import principal_of, told
-from keepstone.ui.web.components import ALWAYS, QUIET, interactive_html, number, payload
+from keepstone.ui.web.components import ALWAYS, LATEST, QUIET, interactive_html, number, payload
 from keepstone.ui.web.documents_view import PAGE_SIZE, Listing
 from keepstone.ui.web.markup import Markup
 from keepstone.ui.web.reading import ReadingPanel
@@ -23,7 +25,22 @@ from keepstone.ui.web.uploads import add_uploads
 
 _REFRESH_S: Final = 1.0
 _NOTHING: Final = Markup("")
-ACCEPTED: Final = (".md", ".txt", ".html", ".htm", ".pdf", ".docx")
+
+
+_Values = dict[Any, Any]
+"""What the components of the page hold, by component."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What the page shows."""
+
+    collection: str
+    """Its id; empty while none is chosen."""
+    containing: str = ""
+    states: tuple[DocumentState, ...] = ()
+    page: int = 0
+    """Counted from 0."""
 
 
 class DocumentsPage:
@@ -50,40 +67,52 @@ class DocumentsPage:
                     )
                     self.create = gr.Button("Create", elem_id="create-collection", size="sm")
             self.files = gr.File(
-                label=f"Add files: {', '.join(name.lstrip('.') for name in ACCEPTED)}",
+                label="Markdown, text, HTML, PDF or Word (.docx)",
                 file_count="multiple",
                 elem_id="upload",
-                height=140,
+                height=132,
                 visible=False,
             )
             self.outcomes = interactive_html("dismiss", elem_id="outcomes")
-            self.summary = interactive_html("cancel", "retry_all", elem_id="summary")
-            self.filter = gr.Textbox(
-                label="Filter by name",
-                show_label=False,
-                placeholder="Filter by name",
-                max_lines=1,
-                max_length=255,
-                container=False,
-                elem_id="filter",
-            )
+            with gr.Row(elem_id="list-head"):
+                self.summary = interactive_html("show", "cancel", "retry_all", elem_id="summary")
+                self.filter = gr.Textbox(
+                    label="Filter by name",
+                    show_label=False,
+                    placeholder="Filter by name",
+                    max_lines=1,
+                    max_length=255,
+                    container=False,
+                    elem_id="filter",
+                )
+                self.state = gr.Dropdown(
+                    list(view.STATE_FILTERS),
+                    value=next(iter(view.STATE_FILTERS)),
+                    label="Filter by state",
+                    show_label=False,
+                    container=False,
+                    filterable=False,
+                    interactive=True,
+                    elem_id="state-filter",
+                )
             self.table = interactive_html("open", "delete", "retry", "turn_page", elem_id="documents-table")
         self.page_number = gr.Number(0, visible="hidden", precision=0, label="Page", elem_id="page-number")
         self.timer = gr.Timer(_REFRESH_S, active=False)
 
     def connect(self, blocks: gr.Blocks, reading: ReadingPanel) -> None:
-        """Wire the events."""
-        place = [self.collection, self.filter, self.page_number]
+        """Wire the events. A set of inputs reaches its handler as one dictionary."""
+        place: set[Block] = {self.collection, self.filter, self.state, self.page_number}
         shown = [self.summary, self.table, self.timer]
-        everything = [self.collection, self.files, self.page_number, *shown]
-        blocks.load(self.on_load, self.collection, everything, **QUIET)
-        self.collection.input(self.on_collection, [self.collection, self.filter], everything, **ALWAYS)
+        turned = [self.page_number, *shown]
+        everything = [self.collection, self.files, *turned]
         created = [self.new_name, *everything]
+        blocks.load(self.on_collection, {self.collection}, everything, **QUIET)
+        self.collection.input(self.on_collection, place, everything, **ALWAYS)
         self.create.click(self.on_create, self.new_name, created, **QUIET)
         self.new_name.submit(self.on_create, self.new_name, created, **QUIET)
         self.files.upload(
             self.on_upload,
-            [self.files, *place],
+            {self.files, *place},
             [self.files, self.outcomes, *shown],
             preprocess=False,
             show_progress="minimal",
@@ -91,133 +120,139 @@ class DocumentsPage:
             api_visibility="private",
         )
         self.timer.tick(self.on_tick, place, shown, **QUIET)
-        filtered = [self.page_number, *shown]
-        self.filter.input(
-            self.on_filter, [self.collection, self.filter], filtered, **{**QUIET, "trigger_mode": "always_last"}
-        )
-        self.table.turn_page(self.on_page, [self.collection, self.filter], filtered, **ALWAYS)
+        self.filter.change(self.on_filter, place, turned, **LATEST)
+        self.state.input(self.on_filter, place, turned, **LATEST)
+        self.table.turn_page(self.on_page, place, turned, **ALWAYS)
         self.table.open(reading.on_open, None, reading.panel, **ALWAYS)
         self.table.delete(self.on_delete, place, shown, **ALWAYS)
         self.table.retry(self.on_retry, place, shown, **ALWAYS)
+        self.summary.show(self.on_show, place, [self.state, *turned], **ALWAYS)
         self.summary.retry_all(self.on_retry_all, place, shown, **QUIET)
         self.summary.cancel(self.on_cancel, place, shown, **QUIET)
         self.outcomes.dismiss(lambda: _NOTHING, None, self.outcomes, **QUIET)
 
     @told
-    def on_load(self, collection: str | None, request: gr.Request) -> tuple[Any, ...]:
-        """Fill the page when it opens."""
-        return self._chosen(principal_of(request), collection or "", "")
-
-    @told
-    def on_collection(self, collection: str, filter_by: str, request: gr.Request) -> tuple[Any, ...]:
-        """Show another collection."""
-        return self._chosen(principal_of(request), collection, filter_by)
+    def on_collection(self, values: _Values, request: gr.Request) -> tuple[Any, ...]:
+        """Show a collection; also when the page opens."""
+        return self._chosen(principal_of(request), self._place(values))
 
     @told
     def on_create(self, name: str, request: gr.Request) -> tuple[Any, ...]:
         """Make a collection and show it."""
         principal = principal_of(request)
         made = self._runtime.library.create_collection(principal, name)
-        gr.Success("The collection is ready for documents.", title="Created", duration=4)
-        return "", *self._chosen(principal, made.id, "")
+        gr.Success("The collection is ready for documents.", duration=4)
+        return "", *self._chosen(principal, Place(made.id))
 
     @told
-    def on_upload(
-        self, files: list[dict[str, Any]] | None, collection: str, filter_by: str, page: float, request: gr.Request
-    ) -> tuple[Any, ...]:
+    def on_upload(self, values: _Values, request: gr.Request) -> tuple[Any, ...]:
         """Store uploaded files and queue their ingestion."""
-        principal = principal_of(request)
-        added = add_uploads(self._runtime.library, principal, collection, files or [], self._uploads)
+        principal, place = principal_of(request), self._place(values)
+        added = add_uploads(
+            self._runtime.library, principal, place.collection, values.get(self.files) or [], self._uploads
+        )
         if added.document_ids:
-            self._runtime.ingestion.submit(principal, collection, added.document_ids)
-        return None, view.render_outcomes(added.files), *self._shown(principal, collection, filter_by, page)
+            self._runtime.ingestion.submit(principal, place.collection, added.document_ids)
+        return None, view.render_outcomes(added.files), *self._shown(principal, place)
 
     @told
-    def on_tick(self, collection: str, filter_by: str, page: float, request: gr.Request) -> tuple[Any, ...]:
+    def on_tick(self, values: _Values, request: gr.Request) -> tuple[Any, ...]:
         """Show how far the work is."""
-        return self._shown(principal_of(request), collection, filter_by, page)
+        return self._shown(principal_of(request), self._place(values))
 
     @told
-    def on_filter(self, collection: str, filter_by: str, request: gr.Request) -> tuple[Any, ...]:
-        """Show the documents with this in their names."""
-        return 0, *self._shown(principal_of(request), collection, filter_by, 0)
+    def on_filter(self, values: _Values, request: gr.Request) -> tuple[Any, ...]:
+        """Show the documents that fit the filters, from the first one on."""
+        return 0, *self._shown(principal_of(request), replace(self._place(values), page=0))
 
     @told
-    def on_page(self, collection: str, filter_by: str, request: gr.Request, event: gr.EventData) -> tuple[Any, ...]:
+    def on_show(self, values: _Values, request: gr.Request, event: gr.EventData) -> tuple[Any, ...]:
+        """Show only the documents in some states."""
+        states = payload(event, "states")
+        place = replace(self._place(values), states=view.STATE_FILTERS.get(states, ()), page=0)
+        return gr.update(value=states), 0, *self._shown(principal_of(request), place)
+
+    @told
+    def on_page(self, values: _Values, request: gr.Request, event: gr.EventData) -> tuple[Any, ...]:
         """Turn the page."""
-        page = number(event, "page")
-        return page, *self._shown(principal_of(request), collection, filter_by, page)
+        place = replace(self._place(values), page=number(event, "page"))
+        return place.page, *self._shown(principal_of(request), place)
 
     @told
-    def on_delete(
-        self, collection: str, filter_by: str, page: float, request: gr.Request, event: gr.EventData
-    ) -> tuple[Any, ...]:
+    def on_delete(self, values: _Values, request: gr.Request, event: gr.EventData) -> tuple[Any, ...]:
         """Delete a document."""
         principal = principal_of(request)
         self._runtime.library.delete_document(principal, payload(event, "document"))
-        return self._shown(principal, collection, filter_by, page)
+        return self._shown(principal, self._place(values))
 
     @told
-    def on_retry(
-        self, collection: str, filter_by: str, page: float, request: gr.Request, event: gr.EventData
-    ) -> tuple[Any, ...]:
+    def on_retry(self, values: _Values, request: gr.Request, event: gr.EventData) -> tuple[Any, ...]:
         """Ingest one document again."""
-        principal = principal_of(request)
-        self._requeue(principal, collection, [payload(event, "document")])
-        return self._shown(principal, collection, filter_by, page)
+        return self._requeued(principal_of(request), self._place(values), [payload(event, "document")])
 
     @told
-    def on_retry_all(self, collection: str, filter_by: str, page: float, request: gr.Request) -> tuple[Any, ...]:
+    def on_retry_all(self, values: _Values, request: gr.Request) -> tuple[Any, ...]:
         """Ingest again all that failed or was cancelled."""
-        principal = principal_of(request)
-        self._requeue(principal, collection, None)
-        return self._shown(principal, collection, filter_by, page)
+        return self._requeued(principal_of(request), self._place(values), None)
 
     @told
-    def on_cancel(self, collection: str, filter_by: str, page: float, request: gr.Request) -> tuple[Any, ...]:
+    def on_cancel(self, values: _Values, request: gr.Request) -> tuple[Any, ...]:
         """Stop the collection's jobs."""
-        principal = principal_of(request)
+        principal, place = principal_of(request), self._place(values)
         with self._runtime.database.reading() as session:
-            rows = readable_jobs(session, principal, collection_id=collection)
-            unfinished = [row.id for row in rows if row.state in (JobState.QUEUED, JobState.RUNNING)]
+            jobs = readable_jobs(session, principal, collection_id=place.collection)
+            unfinished = [job.id for job in jobs if job.state in (JobState.QUEUED, JobState.RUNNING)]
             for job_id in unfinished:
                 find_job(session, principal, job_id, "write")
         for job_id in unfinished:
             self._runtime.jobs.cancel(job_id)
-        return self._shown(principal, collection, filter_by, page)
+        return self._shown(principal, place)
 
-    def _requeue(self, principal: Principal, collection: str, document_ids: list[str] | None) -> None:
-        queued = self._runtime.library.requeue(principal, collection, document_ids)
+    def _place(self, values: _Values) -> Place:
+        return Place(
+            collection=str(values.get(self.collection) or ""),
+            containing=str(values.get(self.filter) or "").strip(),
+            states=view.STATE_FILTERS.get(str(values.get(self.state)), ()),
+            page=int(values.get(self.page_number) or 0),
+        )
+
+    def _requeued(self, principal: Principal, place: Place, document_ids: list[str] | None) -> tuple[Any, ...]:
+        queued = self._runtime.library.requeue(principal, place.collection, document_ids)
         if queued:
-            self._runtime.ingestion.submit(principal, collection, queued)
+            self._runtime.ingestion.submit(principal, place.collection, queued)
+        return self._shown(principal, place)
 
-    def _chosen(self, principal: Principal, collection: str, filter_by: str) -> tuple[Any, ...]:
+    def _chosen(self, principal: Principal, place: Place) -> tuple[Any, ...]:
         infos = self._runtime.library.collections(principal)
-        chosen = next((info for info in infos if info.id == collection), infos[0] if infos else None)
+        fullest = max(infos, key=lambda info: info.documents, default=None)
+        chosen = next((info for info in infos if info.id == place.collection), fullest)
         choices = gr.update(choices=[(info.name, info.id) for info in infos], value=chosen.id if chosen else None)
         if chosen is None:
-            hint = "<div class='empty-state'><p>No collections yet.</p><p>Create one above to add documents.</p></div>"
-            return choices, gr.update(visible=False), 0, _NOTHING, Markup(hint), gr.Timer(active=False)
+            return choices, gr.update(visible=False), 0, _NOTHING, view.render_no_collections(), gr.Timer(active=False)
         upload = gr.update(visible=chosen.can_write)
-        return choices, upload, 0, *self._listed(principal, chosen, filter_by, 0)
+        return choices, upload, 0, *self._listed(principal, chosen, replace(place, page=0))
 
-    def _shown(self, principal: Principal, collection: str, filter_by: str, page: float) -> tuple[Any, ...]:
-        if not collection:
+    def _shown(self, principal: Principal, place: Place) -> tuple[Any, ...]:
+        if not place.collection:
             raise NotFound("No collection is chosen", fix="Choose one, or create one")
-        return self._listed(
-            principal, self._runtime.library.collection(principal, collection), filter_by, int(page or 0)
-        )
+        return self._listed(principal, self._runtime.library.collection(principal, place.collection), place)
 
     def _listed(
-        self, principal: Principal, collection: CollectionInfo, filter_by: str, page: int
-    ) -> tuple[Markup, Markup, Any]:
-        library, wanted = self._runtime.library, (filter_by or "").strip()
+        self, principal: Principal, collection: CollectionInfo, place: Place
+    ) -> tuple[Markup, Markup, gr.Timer]:
+        library = self._runtime.library
         counts = library.count_documents(principal, collection.id)
-        matching = sum(
-            library.count_documents(principal, collection.id, containing=wanted).values() if wanted else counts.values()
+        fitting = library.count_documents(principal, collection.id, containing=place.containing)
+        matching = sum(count for state, count in fitting.items() if not place.states or state in place.states)
+        page = max(0, min(place.page, (matching - 1) // PAGE_SIZE))
+        found = library.documents(
+            principal,
+            collection.id,
+            limit=PAGE_SIZE,
+            offset=page * PAGE_SIZE,
+            containing=place.containing,
+            states=place.states,
         )
-        page = max(0, min(page, (matching - 1) // PAGE_SIZE))
-        found = library.documents(principal, collection.id, limit=PAGE_SIZE, offset=page * PAGE_SIZE, containing=wanted)
-        listing = Listing(collection, found, counts, matching, page, wanted)
+        listing = Listing(collection, found, counts, matching, page, filtered=bool(place.containing or place.states))
         timer = gr.Timer(active=listing.working > 0)
         return view.render_summary(listing), view.render_listing(listing, utc_now()), timer

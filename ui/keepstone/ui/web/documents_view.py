@@ -9,12 +9,18 @@ from typing import Final
 
 from keepstone.platform.database.tables import DocumentState
 from keepstone.retrieval.library import CollectionInfo, DocumentInfo
-from keepstone.ui.web.markup import Markup, action, element, icon, join
+from keepstone.ui.web.markup import Markup, action, element, icon, join, with_code
 from keepstone.ui.web.reader import file_size
 
 PAGE_SIZE: Final = 50
 UNFINISHED: Final = (DocumentState.QUEUED, DocumentState.LOADING, DocumentState.ENCODING)
 STOPPED: Final = (DocumentState.FAILED, DocumentState.CANCELLED)
+STATE_FILTERS: Final[dict[str, tuple[DocumentState, ...]]] = {
+    "All states": (),
+    "Ready": (DocumentState.READY,),
+    "Under way": UNFINISHED,
+    "Not read": STOPPED,
+}
 _WORDS: Final = {
     DocumentState.QUEUED: "Waiting",
     DocumentState.LOADING: "Reading",
@@ -46,7 +52,8 @@ class Listing:
     """How many fit the filter."""
     page: int
     """Counted from 0."""
-    filter: str = ""
+    filtered: bool = False
+    """Whether a filter may have hidden some."""
 
     @property
     def working(self) -> int:
@@ -62,6 +69,8 @@ class Listing:
 def render_summary(listing: Listing) -> Markup:
     """Return how many documents there are, and how far the work is."""
     total = sum(listing.counts.values())
+    if not total:
+        return Markup("")
     ready = listing.counts.get(DocumentState.READY, 0)
     facts = [f"{total:,} document{'s' if total != 1 else ''}", f"{listing.collection.chunks:,} passages"]
     line = element("p", " · ".join(facts), class_="facts")
@@ -71,20 +80,23 @@ def render_summary(listing: Listing) -> Markup:
         bar = element("progress", max=total, value=done, aria_label="Documents done")
         label = element("p", f"Working: {done:,} of {total:,} done, {ready:,} ready", role="status")
         cancel = action("cancel", "Cancel", class_="button small") if listing.collection.can_write else None
-        parts.append(element("div", label, bar, cancel, class_="work"))
-    if listing.stopped and listing.collection.can_write:
-        count = f"{listing.stopped:,} not read"
-        parts.append(
-            element("div", element("p", count), action("retry_all", "Try again", class_="button small"), class_="work")
-        )
+        parts.append(element("div", label, bar, _show("Under way"), cancel, class_="work"))
+    if listing.stopped:
+        count = element("p", f"{listing.stopped:,} not read")
+        retry = action("retry_all", "Try again", class_="button small") if listing.collection.can_write else None
+        parts.append(element("div", count, _show("Not read"), retry, class_="work"))
     return element("div", *parts, class_="summary")
+
+
+def _show(states: str) -> Markup:
+    return action("show", "Show", class_="button small", data_states=states, aria_label=f"Show only: {states.lower()}")
 
 
 def render_listing(listing: Listing, now: datetime) -> Markup:
     """Return the table of one page of documents, with buttons to turn the page."""
     if not listing.documents:
-        words = f"No document's name contains “{listing.filter}”." if listing.filter else "No documents yet."
-        hint = "Drop files above to add them." if listing.collection.can_write and not listing.filter else ""
+        words = "No document fits the filter." if listing.filtered else "No documents yet."
+        hint = "Drop files above to add them." if listing.collection.can_write and not listing.filtered else ""
         return element("div", element("p", words), element("p", hint) if hint else None, class_="empty-state")
     head = element(
         "thead",
@@ -98,16 +110,24 @@ def render_listing(listing: Listing, now: datetime) -> Markup:
     return join([element("table", head, body, class_="documents"), _pager(listing)])
 
 
+def render_no_collections() -> Markup:
+    """Return what stands in the place of the table while there is no collection."""
+    first, second = element("p", "No collections yet."), element("p", "Create one above to add documents.")
+    return element("div", first, second, class_="empty-state")
+
+
 def render_outcomes(files: Sequence[UploadedFile]) -> Markup:
-    """Return what became of the files of one upload; those that were simply queued are counted, not listed."""
+    """Return what became of the files of one upload; nothing when all of them were simply added."""
     failed = [each for each in files if each.failed]
     told = [each for each in files if each.message]
-    fine = len(files) - len(failed)
-    head = element("p", element("strong", f"{fine} of {len(files)} file{'s' if len(files) != 1 else ''} added"))
     if not told:
         return Markup("")
+    added = len(files) - len(told)
+    head = element("p", element("strong", f"{added} of {len(files)} file{'s' if len(files) != 1 else ''} added"))
     rows = [
-        element("li", element("strong", each.name), f": {each.message}", class_="bad" if each.failed else None)
+        element(
+            "li", element("strong", each.name), ": ", with_code(each.message), class_="bad" if each.failed else None
+        )
         for each in told
     ]
     dismiss = action("dismiss", "Dismiss", class_="button small")
@@ -119,17 +139,24 @@ def _row(info: DocumentInfo, can_write: bool, now: datetime) -> Markup:
     name = action(
         "open", element("span", info.name, dir="auto"), class_="link name", data_document=info.id, title=info.name
     )
-    error = element("p", info.error, class_="row-error") if info.error else None
+    error = element("p", with_code(info.error), class_="row-error") if info.error else None
     return element(
         "tr",
         element("td", name, error, class_="cell-name"),
         element("td", _state(info.state), data_label="State"),
-        element("td", f"{info.chunks:,}" if info.chunks else "–", class_="number", data_label="Passages"),
+        element("td", *_passages(info.chunks), class_="number", data_label="Passages"),
         element("td", file_size(info.size), class_="number", data_label="Size"),
         element("td", _when(info.updated_at, now), data_label="Changed"),
         element("td", *_actions(info), class_="cell-actions") if can_write else element("td"),
         data_key=info.id,
     )
+
+
+def _passages(count: int) -> tuple[object, ...]:
+    """Return the number, with its noun for screens too narrow for a heading."""
+    if not count:
+        return ("–",)
+    return f"{count:,}", element("span", " passage" if count == 1 else " passages", class_="narrow-only")
 
 
 def _state(state: DocumentState) -> Markup:

@@ -79,6 +79,13 @@ def join(parts: Iterable[object], separator: str = "") -> Markup:
     return Markup(separator.join(text(part) for part in parts if part is not None))
 
 
+def with_code(words: str) -> Markup:
+    """Return text in which what stands between backticks is set as code."""
+    parts = words.split("`")
+    whole = len(parts) % 2 == 1
+    return join(element("code", part) if whole and index % 2 else part for index, part in enumerate(parts))
+
+
 def icon(name: str) -> Markup:
     """Return one of the icons of keepstone.css; it says nothing to screen readers."""
     return element("span", class_=f"icon icon-{name}", aria_hidden="true")

@@ -14,7 +14,7 @@ from typing import Final
 from urllib.parse import quote
 
 from keepstone.retrieval.library import DocumentInfo, DocumentText
-from keepstone.ui.web.markup import Markup, action, element, icon, join
+from keepstone.ui.web.markup import Markup, action, element, icon, join, with_code
 
 WINDOW_CHARS: Final = 8_000
 _BLOCK: Final = re.compile(r"(?:[^\n]*\S[^\n]*(?:\n|$))+")
@@ -103,13 +103,13 @@ def render_details(info: DocumentInfo, pages: int) -> Markup:
 
 def render_missing(name: str, reason: str) -> Markup:
     """Return the panel for a document that is no longer there."""
-    return join([_title(name, ""), element("p", reason, class_="note callout")])
+    return join([_title(name, ""), element("p", with_code(reason), class_="note callout")])
 
 
 def render_unready(info: DocumentInfo, reason: str) -> Markup:
     """Return the panel for a document that has no text: it waits, or it could not be read."""
     tools = element("div", _download(info), render_details(info, 0), class_="reader-tools")
-    return join([_title(info.name, ""), tools, element("p", reason, class_="note callout")])
+    return join([_title(info.name, ""), tools, element("p", with_code(reason), class_="note callout")])
 
 
 def window_around(text: str, span: Span) -> Span:

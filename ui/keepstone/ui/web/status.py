@@ -14,7 +14,7 @@ from keepstone.ui.runtime import Runtime
 from keepstone.ui.web.caller import principal_of
 from keepstone.ui.web.components import QUIET
 from keepstone.ui.web.engine_state import EngineState, engine_state
-from keepstone.ui.web.markup import Markup, element, icon, join
+from keepstone.ui.web.markup import Markup, element, icon, join, with_code
 
 _SOON_S: Final = 1.0
 _LATER_S: Final = 15.0
@@ -116,7 +116,7 @@ def render_chip(state: EngineState) -> Markup:
 
 def render_engine(state: EngineState) -> Markup:
     """Return the engine's state with its fix."""
-    fix = element("p", state.fix, class_="fix") if state.fix else None
+    fix = element("p", with_code(state.fix), class_="fix") if state.fix else None
     kind = {"ready": "good", "starting": "", "down": "error", "off": ""}[state.state]
     dot = element("span", class_="dot", aria_hidden="true")
     line = element("p", dot, element("strong", state.message))

@@ -9,7 +9,7 @@ from typing import Final
 from keepstone.agents.conversations import ConversationInfo
 from keepstone.platform.errors import KeepstoneError
 from keepstone.ui.web.answers import AnswerView, render_answer, render_text
-from keepstone.ui.web.markup import Markup, action, element, icon, join
+from keepstone.ui.web.markup import Markup, action, element, icon, join, with_code
 from keepstone.ui.web.turns import Turn
 
 NOTHING: Final = Markup("")
@@ -42,8 +42,10 @@ def render_failed(question: str, error: KeepstoneError, written: AnswerView | No
 
 def render_error(error: KeepstoneError) -> Markup:
     """Return an error with its fix."""
-    fix = element("p", error.fix, class_="fix") if error.fix else None
-    return element("div", element("p", element("strong", error.message)), fix, class_="callout error", role="alert")
+    fix = element("p", with_code(error.fix), class_="fix") if error.fix else None
+    return element(
+        "div", element("p", element("strong", with_code(error.message))), fix, class_="callout error", role="alert"
+    )
 
 
 def render_welcome(examples: Sequence[str], *, collection: str | None, documents: int) -> Markup:
