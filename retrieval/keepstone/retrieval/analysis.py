@@ -82,8 +82,10 @@ def _terms(token: str) -> tuple[str, ...]:
     if not token.isascii():
         token = unicodedata.normalize("NFC", _ACCENTS.sub("", unicodedata.normalize("NFD", token)))
     token = _CLITIC.sub("", token)
+    if not token or token in STOP_WORDS:
+        return ()
     if token.isalpha():
-        return () if token in STOP_WORDS else (_stem(token),)
+        return (_stem(token),)
     if token.isdecimal():
         return (token,)
     if _THOUSANDS.fullmatch(token):
@@ -96,9 +98,11 @@ def _terms(token: str) -> tuple[str, ...]:
 def _compound_terms(token: str) -> Iterator[str]:
     """Return the terms of `e-mail`, `iso-9001`, `af200`, `snake_case`, `10.0.0.1` or `c++`: the whole and its parts."""
     bare = token.rstrip("+#")
+    pieces = [piece for piece in _SEPARATORS.split(bare) if piece]
+    if not pieces:
+        return
     if bare != token:
         yield token
-    pieces = [piece for piece in _SEPARATORS.split(bare) if piece]
     if all(piece.isdecimal() for piece in pieces):
         yield ".".join(pieces)
     elif len(pieces) <= 2 or any(piece.isdecimal() for piece in pieces):
@@ -123,17 +127,34 @@ def _long_terms(token: str) -> Iterator[str]:
 def _unspaced_terms(run: str) -> Iterator[str]:
     """Return the terms of a run of Chinese, Japanese, Korean, Thai or the like."""
     if _ONLY_HAN.fullmatch(run):
-        segmenter = _segmenter()
         for start in range(0, len(run), _MAX_RUN):
-            for word in segmenter.cut_for_search(run[start : start + _MAX_RUN]):
-                yield word[:_MAX_TERM]
-                # A guessed word may be cut otherwise elsewhere; its bigrams will be found all the same.
-                if len(word) > 2 and not segmenter.FREQ.get(word):
-                    yield from _bigrams(word)
+            yield from _chinese_terms(run[start : start + _MAX_RUN])
     elif len(run) == 1:
         yield run
     else:
         yield from _bigrams(run)
+
+
+def _chinese_terms(run: str) -> Iterator[str]:
+    """Return the dictionary's words, the shorter words in them, and for what no word covers characters and bigrams.
+
+    jieba's guesses at unknown words depend on what stands around them; bigrams do not, find as much, and cost less.
+    """
+    segmenter = _segmenter()
+    known = segmenter.FREQ.get
+    before = ""
+    for word in segmenter.cut(run, HMM=False):
+        if len(word) == 1:
+            if before:
+                yield before + word
+            before = word
+        else:
+            before = ""
+            if len(word) > 2:
+                yield from (part for part in _bigrams(word) if known(part))
+            if len(word) > 3:
+                yield from (part for part in map("".join, zip(word, word[1:], word[2:], strict=False)) if known(part))
+        yield word[:_MAX_TERM]
 
 
 def _bigrams(run: str) -> Iterator[str]:
