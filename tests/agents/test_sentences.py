@@ -20,6 +20,8 @@ def cut(text: str) -> list[str]:
         ("It costs 3.50 euro. Fine.", ["It costs 3.50 euro.", "Fine."]),
         ("Use tools, e.g. a key. Stop.", ["Use tools, e.g. a key.", "Stop."]),
         ("第一台 860 元。第二台 420 元！", ["第一台 860 元。", "第二台 420 元！"]),
+        ("A line that\ngoes on. Next.\n\nLast", ["A line that\ngoes on.", "Next.", "Last"]),
+        ("# Head\nBody text\n- item\n  goes on", ["# Head", "Body text", "- item\n  goes on"]),
         ("- first\n- second", ["- first", "- second"]),
         ("1. Open it.\n2. Close it.", ["1. Open it.", "2. Close it."]),
         ("| Code | Fix |\n|---|---|\n| E14 | Clean. Press Zero. |", ["| Code | Fix |", "| E14 | Clean. Press Zero. |"]),

@@ -201,7 +201,7 @@ class Answerer:
             if quotes:
                 return ChatRequest(
                     messages=quote_prompt(draft.standalone, draft.passages),
-                    max_tokens=sum(self._engine.count_tokens(quote.text) + 8 for quote in quotes),
+                    max_tokens=sum(2 * self._engine.count_tokens(quote.text) + 16 for quote in quotes),
                     grammar=quoting_grammar([(quote.text, quote.number) for quote in quotes]),
                 )
         return ChatRequest(

@@ -6,6 +6,7 @@ is always a true quotation.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,6 +19,7 @@ from keepstone.retrieval.analysis import tokens
 from keepstone.retrieval.encoder import Encoder
 
 _LONGEST = 400
+_COMPLETE = re.compile(r"[.!?;。！？；][\"'”’)」]*\Z|\A\s*(?:\||[-*+•]\s|\d{1,3}[.)]\s)")
 _SHORTEST_WORDS = 3
 _MOST = 2
 _CLOSE = 1.0
@@ -81,7 +83,8 @@ def find_quotes(question: str, passages: Sequence[Passage], encoder: Encoder, *,
 
 
 def _worth_quoting(sentence: str) -> bool:
-    return not sentence.lstrip().startswith("#") and len(set(tokens(sentence))) >= _SHORTEST_WORDS
+    """Tell whether a piece of text says something: a whole sentence, a table row or a list item, but no heading."""
+    return bool(_COMPLETE.search(sentence)) and len(set(tokens(sentence))) >= _SHORTEST_WORDS
 
 
 def _word_overlap(

@@ -15,22 +15,30 @@ _ABBREVIATION = re.compile(
     r"(?:\b(?:e\.g|i\.e|etc|approx|no|nos|fig|dr|mr|mrs|ms|st|vs|cf|incl|max|min|tel)|\b[A-Z])$", re.IGNORECASE
 )
 _NUMBERED_ITEM = re.compile(r"^\s*\d{1,3}$")
-_TABLE_RULE = re.compile(r"^[\s|:+-]+$")
+_TABLE_RULE = re.compile(r"^[\s|:+-]+\Z")
+# A line that begins a new block, and one that is a block by itself.
+_BLOCK = re.compile(r"\s*(?:[-*+•]\s|\d{1,3}[.)]\s|#{1,6}\s|>|\||```)")
+_ALONE = re.compile(r"\s*(?:#{1,6}\s|\||```)")
 _MARKUP = re.compile(r"^\s*(?:[-*+]\s+|\d{1,3}[.)]\s+|#{1,6}\s+|>\s+)+|[*`]{1,3}|__")
 
 
 def sentence_spans(text: str) -> list[tuple[int, int]]:
     """Return the spans of the sentences of Markdown text, in order and without surrounding white space.
 
-    A table row or a list item is never joined with its neighbours; rules between table rows are left out.
+    Lines of one paragraph belong together; table rows, list items and headings stand alone, and the rules of tables
+    are left out.
     """
     spans: list[tuple[int, int]] = []
-    position = 0
+    begin = position = 0
     for line in text.splitlines(keepends=True):
-        if not _TABLE_RULE.match(line):
-            spans += _line_spans(text, position, position + len(line))
+        if not line.strip() or _BLOCK.match(line) or _TABLE_RULE.match(line):
+            spans += _block_spans(text, begin, position)
+            begin = position
         position += len(line)
-    return spans
+        if not line.strip() or _ALONE.match(line):
+            spans += _block_spans(text, begin, position)
+            begin = position
+    return spans + _block_spans(text, begin, position)
 
 
 def plain(sentence: str) -> str:
@@ -42,7 +50,9 @@ def plain(sentence: str) -> str:
     return " ".join(_MARKUP.sub("", line).split())
 
 
-def _line_spans(text: str, start: int, end: int) -> list[tuple[int, int]]:
+def _block_spans(text: str, start: int, end: int) -> list[tuple[int, int]]:
+    if _TABLE_RULE.match(text[start:end]):
+        return []
     if text[start:end].lstrip().startswith("|"):
         return _stripped(text, start, end)
     spans: list[tuple[int, int]] = []
