@@ -7,8 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
+from keepstone.platform.errors import KeepstoneError
 from keepstone.ui.cli.client import Api, connect
-from keepstone.ui.cli.output import clean, console, emit, indented, mode, note, say
+from keepstone.ui.cli.output import clean, console, emit, indented, mode, note, say, show_error
 
 # Characters of a passage that `search` prints.
 _SHOWN = 400
@@ -78,6 +79,9 @@ def _turn(
     except KeyboardInterrupt:
         say("")
         note("Stopped.", "dim")
+        return history, {}
+    except KeepstoneError as error:
+        show_error(error)
         return history, {}
     _show_sources(evidence)
     return [*asked, {"role": "assistant", "content": text}], evidence

@@ -14,6 +14,7 @@ from keepstone.platform import metrics
 from keepstone.platform.database import Database
 from keepstone.platform.database.tables import CollectionRow
 from keepstone.platform.errors import KeepstoneError
+from keepstone.platform.serving.absent import AbsentEngine
 from keepstone.ui.http.dependencies import TheRuntime
 from keepstone.ui.http.origins import is_local_client
 from keepstone.ui.runtime import Runtime
@@ -94,5 +95,7 @@ def _indexes(runtime: Runtime) -> Check:
 async def _engine(runtime: Runtime) -> Check:
     if await runtime.engine.ready():
         return Check(True)
+    if isinstance(runtime.engine, AbsentEngine):
+        return Check(False, runtime.engine.reason.message, runtime.engine.reason.fix)
     reason = runtime.supervisor.explain() if runtime.supervisor else None
     return Check(False, reason or "The engine does not answer", "Run `keepstone status`")

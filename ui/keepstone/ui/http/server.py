@@ -66,8 +66,9 @@ def serve(settings: Settings, *, open_runtime: OpenRuntime = Runtime.open) -> No
     signal.signal(signal.SIGHUP, _leave)
     with closing(listen(settings)) as listener, open_runtime(settings) as runtime:
         with local_key(runtime.database) as key:
-            app = create_app(runtime)
+            # The engine takes longest, so it starts first; the web pages load meanwhile.
             runtime.start_engine()
+            app = create_app(runtime)
             config = uvicorn.Config(
                 app,
                 log_config=None,

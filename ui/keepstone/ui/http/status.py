@@ -13,6 +13,7 @@ from keepstone.platform.access import Principal
 from keepstone.platform.database.tables import JobState
 from keepstone.platform.errors import Conflict
 from keepstone.platform.jobs.records import readable_jobs
+from keepstone.platform.serving.absent import AbsentEngine
 from keepstone.ui.http.dependencies import CurrentPrincipal, TheRuntime
 from keepstone.ui.http.jobs import collection_names, view
 from keepstone.ui.recommendation import better_models
@@ -88,7 +89,8 @@ def _engine(runtime: Runtime, *, ready: bool, admin: bool) -> dict[str, Any]:
     about: dict[str, Any] = {"mode": mode, "model": runtime.engine.model, "ready": ready}
     if runtime.supervisor is None:
         state = "ready" if ready else "off" if mode == "off" else "down"
-        return about | {"state": state, "message": None}
+        missing = str(runtime.engine.reason) if isinstance(runtime.engine, AbsentEngine) else None
+        return about | {"state": state, "message": missing}
     status = runtime.supervisor.status()
     about |= {
         "state": status.state,
