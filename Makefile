@@ -7,11 +7,11 @@ PINS := $(wildcard constraints/*.txt)
 BOOTSTRAP := scripts/bootstrap.py scripts/debian.py
 # Unit tests before the slow end-to-end ones: what fails, fails early.
 TESTS := $(filter-out tests/e2e,$(patsubst %/,%,$(sort $(wildcard tests/*/)))) $(wildcard tests/test_*.py) tests/e2e
-BENCHMARKS := $(filter-out __init__ harness targets compare smoke,$(basename $(notdir $(wildcard benchmarks/*.py))))
+BENCHMARKS := $(filter-out smoke,$(basename $(notdir $(shell grep -l '^if __name__' benchmarks/*.py))))
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help up down install install-dev test lint types format smoke bench pins docs clean
+.PHONY: help up down install install-dev engine test lint types format smoke bench pins docs clean
 
 help: ## List these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -27,16 +27,17 @@ help: ## List these commands
 install: .venv/.installed ## Install Keepstone into .venv
 install-dev: .venv/.installed-dev ## Install Keepstone and what its tests and checks need
 
+engine: .venv/.installed ## Install vLLM, the language model's server, into an environment of its own
+	@$(KEEPSTONE) engine install
+
 up: .venv/.installed ## Install all, fetch the starter models, read the examples, start; prints the URL
 	@$(KEEPSTONE) up --detach --examples examples/documents
 
 down: .venv/.installed ## Stop what `make up` started
 	@$(KEEPSTONE) down
 
-test: .venv/.installed-dev ## Run all tests; those of the real engine and browser come last
+test: .venv/.installed-dev engine ## Run all tests; those of the real engine and browser come last
 	@$(BIN)/python scripts/debian.py browser
-	@$(KEEPSTONE) engine install
-	@$(KEEPSTONE) models pull starter
 	$(BIN)/pytest $(TESTS) $(ARGS)
 
 lint: .venv/.installed-dev ## Check style, layering and layout
@@ -54,10 +55,10 @@ format: .venv/.installed-dev ## Put the code into its standard form
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-smoke: .venv/.installed-dev ## Do the main job headless, with the real engine, in a scratch folder
+smoke: .venv/.installed-dev engine ## Do the main job headless, with the real engine, in a scratch folder
 	@$(BIN)/python -m benchmarks.smoke
 
-bench: .venv/.installed-dev ## Run every benchmark; JSON on stdout, tables on stderr
+bench: .venv/.installed-dev engine ## Run every benchmark; JSON on stdout, tables on stderr
 	@$(foreach name,$(BENCHMARKS),$(BIN)/python -m benchmarks.$(name) --json &&) true
 
 pins: .venv/.installed-dev ## Write constraints/ from the versions in .venv
