@@ -108,6 +108,7 @@ def install_engine(home: Path, *, force: bool = False, progress: Progress) -> Pa
         StorageFull: the disk has not room enough.
         Conflict: another process is installing right now.
     """
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
     with exclusive_lock(home / "engine" / "install.lock", "The engine is being installed already"):
         flavour = "cuda" if has_nvidia_gpu() else "cpu"
         constraints = resources.files(__package__) / "constraints" / f"engine-{flavour}.txt"
