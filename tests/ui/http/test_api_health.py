@@ -40,3 +40,19 @@ async def test_figures_are_for_this_machine_and_for_those_with_a_key(app: FastAP
         assert (await nobody.get("/metrics")).text.startswith("# HELP keepstone_")
         assert (await nobody.get("/metrics", headers=ELSEWHERE)).status_code == 401
         assert (await nobody.get("/metrics", headers={"host": "192.168.1.5"})).status_code == 401
+
+
+async def test_requests_are_counted_by_route_and_not_by_path(client: httpx.AsyncClient) -> None:
+    """A label for each path that somebody tries would fill the memory."""
+    await client.get("/v1/collections/no-such-collection")
+    await client.get("/v1/no-such-route")
+    figures = (await client.get("/metrics")).text
+    assert 'keepstone_http_request_seconds_count{method="GET",route="/v1/collections/{name}",status="404"}' in figures
+    assert "no-such" not in figures
+
+
+async def test_a_request_keeps_the_id_that_its_client_chose(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/healthz", headers={"x-request-id": "trace-7"})
+    assert answer.headers["x-request-id"] == "trace-7"
+    garbling = await client.get("/healthz", headers={"x-request-id": "a b\tc"})
+    assert garbling.headers["x-request-id"] != "a b\tc"

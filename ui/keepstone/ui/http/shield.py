@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import secrets
 import time
 from typing import Final
 
@@ -13,6 +12,8 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from keepstone.platform import metrics
+from keepstone.platform.logs import request_context
 from keepstone.ui.http.errors import BodyTooLarge, error_body, http_error_response
 
 log = structlog.get_logger(__name__)
@@ -27,6 +28,8 @@ PAGE_CSP: Final = (
     "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self'; media-src 'self' blob: data:; "
     "worker-src 'self' blob:; object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
 )
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"})
+_SECONDS = metrics.histogram("http_request_seconds", "Time until an answer was sent whole", "method", "route", "status")
 _HEADERS: Final = {
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
@@ -53,7 +56,10 @@ class Shield:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        exchange = _Exchange(scope, receive, send, self._limit(scope["path"]))
+        with request_context(Headers(scope=scope).get("x-request-id")) as request_id:
+            await self._serve(scope, _Exchange(scope, receive, send, self._limit(scope["path"]), request_id))
+
+    async def _serve(self, scope: Scope, exchange: _Exchange) -> None:
         try:
             exchange.check_declared_length()
             await self._app(scope, exchange.receive, exchange.send)
@@ -63,7 +69,7 @@ class Shield:
             log.info("http.client_left", path=scope["path"])
         except Exception:
             # A process boundary: the client learns the request's id, the log everything else.
-            log.exception("http.failed", path=scope["path"], request_id=exchange.request_id)
+            log.exception("http.failed", path=scope["path"])
             fix = f"Tell the administrator the request's id, {exchange.request_id}; the log has the rest"
             body = error_body(500, "Something went wrong in Keepstone", "internal_error", fix=fix)
             await exchange.answer(JSONResponse(body, 500))
@@ -78,8 +84,8 @@ class Shield:
 class _Exchange:
     """One request and its answer, seen from outside."""
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, limit: int) -> None:
-        self.request_id = secrets.token_hex(8)
+    def __init__(self, scope: Scope, receive: Receive, send: Send, limit: int, request_id: str) -> None:
+        self.request_id = request_id
         self._scope = scope
         self._receive = receive
         self._send = send
@@ -122,13 +128,12 @@ class _Exchange:
         await response(self._scope, self._receive, self.send)
 
     def record(self) -> None:
-        log.debug(
-            "http.request",
-            method=self._scope["method"],
-            path=self._scope["path"],
-            status=self._status,
-            seconds=round(time.perf_counter() - self._started_at, 4),
-        )
+        seconds = time.perf_counter() - self._started_at
+        method, path = self._scope["method"], self._scope["path"]
+        # Labels must be few: a route's pattern, never the path itself.
+        route = getattr(self._scope.get("route"), "path", None) if path.startswith("/v1/") else None
+        _SECONDS.labels(method if method in _METHODS else "other", route or "other", self._status or 0).observe(seconds)
+        log.debug("http.request", method=method, path=path, status=self._status, seconds=round(seconds, 4))
 
     def _too_large(self) -> BodyTooLarge:
         fix = "Send less at once; uploads may have app.max_body_mb (keepstone.toml)"
