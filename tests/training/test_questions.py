@@ -58,9 +58,11 @@ def test_a_broken_line_is_named(tmp_path: Path) -> None:
 def test_the_threshold_parts_the_two_groups_in_the_middle() -> None:
     fitted = fit_threshold([0.5, 0.7, 0.9], [0.1, 0.3])
     assert fitted.value == pytest.approx(0.4)
-    assert fitted.balanced_accuracy == 1.0
+    assert (fitted.answerable_declined, fitted.unanswerable_declined) == (0, 2)
 
 
-def test_the_threshold_of_mixed_groups_loses_least() -> None:
-    fitted = fit_threshold([0.2, 0.6, 0.7, 0.8], [0.1, 0.3])
-    assert fitted.balanced_accuracy == pytest.approx((0.75 + 1) / 2)
+def test_no_more_answerable_questions_are_declined_than_allowed() -> None:
+    answerable = [0.2, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2]
+    fitted = fit_threshold(answerable, [0.1, 0.5, 1.5])
+    assert fitted.value == pytest.approx(0.55)
+    assert (fitted.answerable_declined, fitted.unanswerable_declined) == (1, 2)

@@ -16,7 +16,7 @@ from anyio.to_thread import run_sync
 
 from keepstone.agents.checking import StreamChecker
 from keepstone.agents.condense import condense
-from keepstone.agents.evidence import ABSTAIN_BELOW, evidence_score
+from keepstone.agents.evidence import ABSTAIN_BELOW, HITS_NEEDED, evidence_strength
 from keepstone.agents.grammars import citing_grammar, quoting_grammar
 from keepstone.agents.packing import pack
 from keepstone.agents.prompts import PROMPT_VERSION, quote_prompt, write_prompt
@@ -150,7 +150,7 @@ class Answerer:
     ) -> _Draft:
         with self._database.reading() as session:
             scope = readable_scope(session, principal, collections)
-        result = self._searcher.search(scope, standalone, k=max(self._settings.passages, 10))
+        result = self._searcher.search(scope, standalone, k=max(self._settings.passages, HITS_NEEDED))
         room = self._engine.max_model_len - self._settings.max_answer_tokens - _PROMPT_ROOM
         passages = pack(
             result.hits,
@@ -159,8 +159,8 @@ class Answerer:
             count_tokens=self._engine.count_tokens,
         )
         threshold = ABSTAIN_BELOW if self._settings.abstain_below is None else self._settings.abstain_below
-        score = evidence_score(standalone, result, passages)
-        draft = _Draft(principal, question, standalone, result, passages, score, threshold, started)
+        strength = evidence_strength(result.hits)
+        draft = _Draft(principal, question, standalone, result, passages, strength, threshold, started)
         draft.clock("search")
         return draft
 
@@ -217,7 +217,7 @@ class Answerer:
             result=draft.result,
             passages=draft.passages,
             claims=draft.claims,
-            evidence={"score": round(draft.evidence, 4), "threshold": draft.threshold},
+            evidence={"strength": round(draft.evidence, 4), "threshold": draft.threshold},
             versions={
                 "prompt": PROMPT_VERSION,
                 "model": self._model.name,

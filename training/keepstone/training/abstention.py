@@ -12,33 +12,37 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """A fitted threshold."""
+    """A fitted threshold, and what it does to the questions it was fitted on."""
 
     value: float
-    balanced_accuracy: float
-    """Mean of the shares of answerable questions kept and of unanswerable ones declined, on the fitting data."""
+    answerable_declined: int
+    unanswerable_declined: int
 
 
-def fit_threshold(answerable: Sequence[float], unanswerable: Sequence[float]) -> Threshold:
-    """Return the threshold with the best balanced accuracy; among equals, the one in the middle of the widest gap.
+def fit_threshold(
+    answerable: Sequence[float], unanswerable: Sequence[float], *, most_declined: float = 1 / 8
+) -> Threshold:
+    """Return the highest threshold that declines at most a given share of the answerable questions.
+
+    To be told "not in the documents" of something that is there costs more trust than an answer beside the point that
+    shows its sources; so the share of false refusals is bounded, and as much as possible is refused within it.
 
     Args:
-        answerable: evidence scores of questions that the documents answer.
-        unanswerable: evidence scores of questions that they do not.
+        answerable: evidence of questions that the documents answer.
+        unanswerable: evidence of questions that they do not.
+        most_declined: largest share of the answerable ones that may be declined.
 
     Raises:
         ValueError: one of the two is empty.
     """
     if not answerable or not unanswerable:
         raise ValueError("fitting a threshold takes at least one answerable and one unanswerable question")
-    scores = sorted({*answerable, *unanswerable})
-    gaps = [(low, high) for low, high in zip([scores[0] - 1e-6, *scores], [*scores, scores[-1] + 1e-6], strict=True)]
-    best = max(gaps, key=lambda gap: (_balanced_accuracy(sum(gap) / 2, answerable, unanswerable), gap[1] - gap[0]))
-    value = sum(best) / 2
-    return Threshold(value, _balanced_accuracy(value, answerable, unanswerable))
-
-
-def _balanced_accuracy(threshold: float, answerable: Sequence[float], unanswerable: Sequence[float]) -> float:
-    kept = sum(score >= threshold for score in answerable) / len(answerable)
-    declined = sum(score < threshold for score in unanswerable) / len(unanswerable)
-    return (kept + declined) / 2
+    kept = sorted(answerable)[int(len(answerable) * most_declined) :]
+    # In the middle of the gap below the weakest question that is kept, as far as anything known lies there.
+    below = [score for score in (*answerable, *unanswerable) if score < kept[0]]
+    value = (kept[0] + max(below)) / 2 if below else kept[0]
+    return Threshold(
+        value=value,
+        answerable_declined=sum(score < value for score in answerable),
+        unanswerable_declined=sum(score < value for score in unanswerable),
+    )
