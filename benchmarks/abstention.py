@@ -31,14 +31,17 @@ def measure(context: Context) -> Iterable[Figure]:
     questions = [each for each in load_questions(EXAMPLES / "questions.jsonl") if each.split == "train"]
     answerable: list[float] = []
     unanswerable: list[float] = []
-    with tempfile.TemporaryDirectory(prefix="keepstone-abstention-", ignore_cleanup_errors=True) as scratch:
-        with running_app(Path(scratch), engine=False) as app, app.client() as http:
-            app.run("ingest", str(EXAMPLES / "documents"), "--collection", COLLECTION)
-            for question in questions:
-                hits = _search(http, question)
-                (answerable if question.answerable else unanswerable).append(evidence_strength(hits))
-                if question.answerable:
-                    unanswerable.append(evidence_strength(_without_answer(question, hits)))
+    with (
+        tempfile.TemporaryDirectory(prefix="keepstone-abstention-", ignore_cleanup_errors=True) as scratch,
+        running_app(Path(scratch), engine=False) as app,
+        app.client() as http,
+    ):
+        app.run("ingest", str(EXAMPLES / "documents"), "--collection", COLLECTION)
+        for question in questions:
+            hits = _search(http, question)
+            (answerable if question.answerable else unanswerable).append(evidence_strength(hits))
+            if question.answerable:
+                unanswerable.append(evidence_strength(_without_answer(question, hits)))
     fitted = fit_threshold(answerable, unanswerable)
     context.details |= {"answerable": sorted(answerable), "unanswerable": sorted(unanswerable)}
     yield Figure("threshold", [fitted.value], "standard deviations")
