@@ -28,6 +28,12 @@ from keepstone.ui.web.uploads import ABANDONED_AFTER_S, prepare_folder
 
 FAVICON: Final = Path(str(resources.files(__package__).joinpath("static", "favicon.svg")))
 _CLEAN_EVERY_S: Final = 600
+# Gradio reads these from the environment. Its statistics over all events, made anew after each, nobody looks at.
+_GRADIO: Final = {
+    "GRADIO_ANALYTICS_ENABLED": "False",
+    "GRADIO_ANALYTICS_MAX_EVENTS": "1",
+    "GRADIO_ANALYTICS_CACHE_FREQUENCY": str(10**12),
+}
 
 
 def mount(app: FastAPI, runtime: Runtime) -> None:
@@ -37,7 +43,7 @@ def mount(app: FastAPI, runtime: Runtime) -> None:
         app: the app whose gate leaves the caller in `request.state.principal`.
         runtime: the services.
     """
-    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    os.environ.update(_GRADIO)
     uploads = prepare_folder(runtime.settings.home)
     gr.mount_gradio_app(
         app,
@@ -84,7 +90,7 @@ def build_blocks(runtime: Runtime, uploads: Path) -> gr.Blocks:
     with blocks:
         status.render_header()
         with gr.Row(elem_id="body"):
-            chat.render()
+            chat.render(status.render_banner)
             documents.render()
             status.render()
             reading.render()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any, Final
@@ -45,8 +45,12 @@ class ChatPage:
         self._viewed: OrderedDict[str, str] = OrderedDict()
         """The conversation that each browser tab shows, by Gradio's session."""
 
-    def render(self) -> None:
-        """Build the components, inside an open `gr.Blocks`."""
+    def render(self, render_banner: Callable[[], None]) -> None:
+        """Build the components, inside an open `gr.Blocks`.
+
+        Args:
+            render_banner: builds what stands above the question box.
+        """
         with gr.Column(elem_id="page-chat", elem_classes="page"):
             with gr.Column(elem_id="history", elem_classes="side"):
                 self.new = gr.Button("New conversation", elem_id="new-conversation", size="sm")
@@ -63,6 +67,7 @@ class ChatPage:
                     self.turns = interactive_html("cite", "rate", "comment", "example", elem_id="turns")
                     self.live = interactive_html("cite", "example", elem_id="live")
                 with gr.Column(elem_id="composer"):
+                    render_banner()
                     self.question = gr.Textbox(
                         label="Your question",
                         show_label=False,
@@ -137,8 +142,8 @@ class ChatPage:
                     return  # the tab shows another conversation by now
                 if each.finished and each.error is None:
                     turns = await asyncio.to_thread(self._turns, principal, conversation_id)
-                    if turns and turns[-1].answer and each.view:
-                        turns[-1] = replace(turns[-1], answer=each.view)
+                    if turns and each.view and each.view.id is None:
+                        turns[-1] = replace(turns[-1], answer=each.view)  # stopped: its sources are known here only
                     yield _idle(), *_shown(turns)
                 else:
                     yield _idle() if each.finished else gr.skip(), gr.skip(), _live(each)

@@ -18,6 +18,8 @@ _LOOKED_AT: Final = 24
 _EMPTY: Final = re.compile(
     r"(?i)(contents|table of contents|introduction|overview|summary|appendix.*|page \d+|目录|引言|附录.*|概述|前言)"
 )
+# What web pages put behind their titles.
+_SITE: Final = re.compile(r"\s+[|–—]\s+.*$")
 _NUMBERING: Final = re.compile(r"^\s*(?:[\d.]+|[A-Z]\.|第?[一二三四五六七八九十]+[章节条、.]?)\s+")
 
 
@@ -45,14 +47,14 @@ def _spread(infos: Sequence[DocumentInfo]) -> list[DocumentInfo]:
 
 
 def _question(document: DocumentText) -> str | None:
-    title = document.document.title or PurePosixPath(document.document.name).stem
+    title = _SITE.sub("", document.document.title or "") or PurePosixPath(document.document.name).stem
     headings = [_NUMBERING.sub("", heading.title).strip(" #*:：") for heading in document.headings if heading.level > 1]
     subject = next((each for each in headings if _is_subject(each)), None)
     if subject is None or len(title) > 80:
         return None
     if document.document.language == "zh":
         return f"《{title}》对“{subject}”有什么规定？"
-    return f"What does “{title}” say about {subject[:1].lower() + subject[1:] if _plain_case(subject) else subject}?"
+    return f"What does “{title}” say about {_within_sentence(subject)}?"
 
 
 def _is_subject(heading: str) -> bool:
@@ -60,6 +62,9 @@ def _is_subject(heading: str) -> bool:
     return 2 <= len(heading) <= 48 and not _EMPTY.fullmatch(heading) and not re.search(r"\d", heading)
 
 
-def _plain_case(words: str) -> bool:
-    """Tell whether only the first letter is a capital, so that it can be made small within a sentence."""
-    return words[:1].isupper() and words[1:] == words[1:].lower()
+def _within_sentence(heading: str) -> str:
+    """Return a heading as it is written within a sentence."""
+    words = heading.rstrip(".?!")
+    if words.isupper() or (words[:1].isupper() and words[1:].islower()):
+        return words.lower()
+    return words

@@ -82,8 +82,9 @@ def join(parts: Iterable[object], separator: str = "") -> Markup:
 def with_code(words: str) -> Markup:
     """Return text in which what stands between backticks is set as code."""
     parts = words.split("`")
-    whole = len(parts) % 2 == 1
-    return join(element("code", part) if whole and index % 2 else part for index, part in enumerate(parts))
+    if len(parts) % 2 == 0:
+        return text(words)
+    return join(element("code", part) if index % 2 else part for index, part in enumerate(parts))
 
 
 def icon(name: str) -> Markup:

@@ -37,6 +37,10 @@ class StatusPage:
             self.chip = gr.HTML("", apply_default_css=False, elem_id="engine-chip")
         self.timer = gr.Timer(_SOON_S)
 
+    def render_banner(self) -> None:
+        """Build the line above the question box that tells why no answer can come yet."""
+        self.banner = gr.HTML("", apply_default_css=False, elem_id="banner")
+
     def render(self) -> None:
         """Build the page, inside an open `gr.Blocks`."""
         with gr.Column(elem_id="page-status", elem_classes="page"):
@@ -45,7 +49,7 @@ class StatusPage:
 
     def connect(self, blocks: gr.Blocks) -> None:
         """Wire the events."""
-        shown = [self.chip, self.overview, self.timer]
+        shown = [self.chip, self.banner, self.overview, self.timer]
         blocks.load(self.on_tick, None, shown, **QUIET)
         self.timer.tick(self.on_tick, None, shown, **QUIET)
 
@@ -54,7 +58,7 @@ class StatusPage:
         state = await engine_state(self._runtime)
         overview = await asyncio.to_thread(self._overview, principal_of(request), state)
         interval = _SOON_S if state.state == "starting" else _LATER_S
-        return render_chip(state), overview, gr.Timer(interval)
+        return render_chip(state), render_banner(state), overview, gr.Timer(interval)
 
     def _overview(self, principal: Principal, state: EngineState) -> Markup:
         runtime = self._runtime
@@ -112,6 +116,17 @@ def render_chip(state: EngineState) -> Markup:
         title=state.message,
         role="status",
     )
+
+
+def render_banner(state: EngineState) -> Markup:
+    """Return why no answer can come yet, and what to do; nothing while the engine is ready."""
+    if state.state == "ready":
+        return Markup("")
+    if state.state == "starting":
+        dot = element("span", class_="dot", aria_hidden="true")
+        words = f"{state.message} You can ask already: the answer comes as soon as it is ready."
+        return element("p", dot, words, class_="banner chip-starting", role="status")
+    return render_engine(state)
 
 
 def render_engine(state: EngineState) -> Markup:

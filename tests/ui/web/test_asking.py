@@ -1,0 +1,160 @@
+"""An answer under way belongs to its conversation: it outlives the page, can be stopped, and only its owner sees it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+
+import pytest
+
+from keepstone.agents.types import AnswerEvent, Searching, TextDelta
+from keepstone.platform.access import Principal
+from keepstone.platform.errors import Conflict, EngineUnavailable, LimitExceeded
+from keepstone.platform.serving.scripted import ScriptedEngine
+from keepstone.ui.runtime import Runtime
+from keepstone.ui.web.asking import Asking, Progress, Question
+from tests.stack import someone
+from tests.ui.web.conftest import ANSWER
+
+ASKED = "How long does the warranty last?"
+
+
+class Gated:
+    """An answerer that says one word and waits until it may go on."""
+
+    def __init__(self) -> None:
+        self.go_on = asyncio.Event()
+
+    async def answer(self, principal: Principal, question: str, **_: object) -> AsyncGenerator[AnswerEvent, None]:
+        yield Searching(question)
+        yield TextDelta("Well")
+        await self.go_on.wait()
+        yield TextDelta(", yes")
+
+
+@pytest.fixture
+def question(runtime: Runtime, ann: Principal) -> Callable[..., Question]:
+    """Return a maker of questions, each in a conversation of its own."""
+
+    def make(text: str = ASKED, who: Principal = ann) -> Question:
+        conversation = runtime.conversations.start(who, None, text)
+        runtime.conversations.append(who, conversation.id, "user", text)
+        return Question(who, text, conversation.id, None)
+
+    return make
+
+
+async def follow(asking: Asking, asked: Question) -> list[Progress]:
+    return [each async for each in asking.follow(asked.principal, asked.conversation_id)]
+
+
+def contents(runtime: Runtime, asked: Question) -> list[str]:
+    return [each.content for each in runtime.conversations.messages(asked.principal, asked.conversation_id)]
+
+
+@pytest.fixture
+def gated(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> Gated:
+    answerer = Gated()
+    monkeypatch.setattr(runtime, "answerer", answerer)
+    return answerer
+
+
+async def test_an_answer_is_followed_to_its_end_and_kept(runtime: Runtime, question: Callable[..., Question]) -> None:
+    asking, asked = Asking(runtime), question()
+    asking.start(asked)
+    seen = await follow(asking, asked)
+    assert seen[-1].finished
+    assert seen[-1].view is not None
+    assert seen[-1].view.outcome == "answered"
+    assert "two years" in seen[-1].view.content
+    assert not asking.is_running(asked.principal.id, asked.conversation_id)
+    stored = runtime.conversations.messages(asked.principal, asked.conversation_id)[-1]
+    assert (stored.answer_id, stored.content) == (seen[-1].view.id, seen[-1].view.content)
+
+
+async def test_leaving_the_page_does_not_stop_the_answer(
+    runtime: Runtime, question: Callable[..., Question], gated: Gated
+) -> None:
+    asking, asked = Asking(runtime), question()
+    asking.start(asked)
+    async for progress in asking.follow(asked.principal, asked.conversation_id):
+        if progress.view and progress.view.content:
+            break
+    gated.go_on.set()
+    await follow(asking, asked)
+    assert contents(runtime, asked) == [ASKED, "Well, yes"]
+
+
+async def test_stopping_keeps_what_was_written(
+    runtime: Runtime, question: Callable[..., Question], gated: Gated
+) -> None:
+    asking, asked = Asking(runtime), question()
+    asking.start(asked)
+    last: Progress | None = None
+    async for last in asking.follow(asked.principal, asked.conversation_id):
+        if last.view and last.view.content:
+            asking.stop(asked.principal, asked.conversation_id)
+    assert last is not None
+    assert last.view is not None
+    assert (last.finished, last.view.outcome, last.view.content) == (True, "stopped", "Well")
+    assert contents(runtime, asked) == [ASKED, "Well"]
+
+
+async def test_an_answer_whose_conversation_is_deleted_ends_without_a_word(
+    runtime: Runtime, question: Callable[..., Question], gated: Gated
+) -> None:
+    asking, asked = Asking(runtime), question()
+    asking.start(asked)
+    await anext(asking.follow(asked.principal, asked.conversation_id))
+    asking.stop(asked.principal, asked.conversation_id, keep=False)
+    runtime.conversations.delete(asked.principal, asked.conversation_id)
+    assert await follow(asking, asked) == []
+
+
+async def test_nobody_else_can_stop_or_follow_an_answer(
+    runtime: Runtime, question: Callable[..., Question], gated: Gated
+) -> None:
+    asking, asked = Asking(runtime), question()
+    asking.start(asked)
+    mallory = someone(runtime, "mallory")
+    asking.stop(mallory, asked.conversation_id)
+    assert [each async for each in asking.follow(mallory, asked.conversation_id)] == []
+    assert asking.is_running(asked.principal.id, asked.conversation_id)
+    gated.go_on.set()
+    assert (await follow(asking, asked))[-1].error is None
+
+
+async def test_one_answer_at_a_time_in_a_conversation_and_few_for_a_person(
+    runtime: Runtime, question: Callable[..., Question], gated: Gated
+) -> None:
+    asking = Asking(runtime)
+    under_way = [question() for _ in range(4)]
+    for each in under_way:
+        asking.start(each)
+    with pytest.raises(Conflict):
+        asking.start(under_way[0])
+    with pytest.raises(LimitExceeded):
+        asking.start(question())
+    asking.start(question(who=someone(runtime, "eve")))
+    gated.go_on.set()
+    for each in under_way:
+        await follow(asking, each)
+    asking.start(question())
+
+
+async def test_an_engine_that_is_away_becomes_an_error_with_its_fix(
+    runtime: Runtime, question: Callable[..., Question], engine: ScriptedEngine
+) -> None:
+    asking, asked = Asking(runtime), question()
+    engine.available = False
+    try:
+        asking.start(asked)
+        end = (await follow(asking, asked))[-1]
+    finally:
+        engine.available = True
+    assert isinstance(end.error, EngineUnavailable)
+    assert end.error.fix
+    assert contents(runtime, asked) == [ASKED]
+    asking.start(asked)
+    assert (await follow(asking, asked))[-1].error is None
+    assert ANSWER[:10] in contents(runtime, asked)[-1]
