@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -35,13 +36,13 @@ _FORMAT = 1
 _SIDECAR = "vectors.json"
 _FIRST_CAPACITY = 1024
 # Vectors added under one hold of the lock: some milliseconds, for which searches wait.
-_ADD_ROWS = 32
+_ADD_ROWS = 64
+_ADD_THREADS = min(4, os.cpu_count() or 1)
 # Up to so many allowed ids are compared one by one, which is exact and faster than a walk through the graph.
 _SCAN_ALLOWED = 4000
 _SCAN_ROWS = 8192
-# Deleted nodes stay in the graph as stepping stones until there are too many of them.
+# Deleted nodes stay in the graph as stepping stones until new ones take their places, or there are too many of them.
 _MIN_DELETED_TO_COMPACT = 1000
-_MAX_DELETED_SHARE = 0.3
 
 log = structlog.get_logger(__name__)
 
@@ -63,7 +64,6 @@ class HnswIndex:
         folder.mkdir(parents=True, exist_ok=True)
         self._graph = self._new_graph(_FIRST_CAPACITY)
         self._live: set[int] = set()
-        self._deleted: set[int] = set()
         self._position = self._durable = UNBUILT
         self._load()
 
@@ -135,8 +135,7 @@ class HnswIndex:
         """Forget all vectors, and the snapshot."""
         with self._lock.writing():
             (self._folder / _SIDECAR).unlink(missing_ok=True)
-            self._graph = self._new_graph(_FIRST_CAPACITY)
-            self._live, self._deleted = set(), set()
+            self._graph, self._live = self._new_graph(_FIRST_CAPACITY), set()
             self._position = self._durable = UNBUILT
         self._remove_snapshots(keep="")
 
@@ -156,8 +155,8 @@ class HnswIndex:
                         "sha256": _sha256(self._folder / name),
                         "encoder": self._encoder,
                         "dimension": self._dimension,
-                        "count": len(self._live),
-                        "deleted": sorted(self._deleted),
+                        "nodes": self._graph.get_current_count(),
+                        "deleted": sorted(set(self._graph.get_ids_list()) - self._live),
                         "position": asdict(position),
                     }
                     write_atomically(self._folder / _SIDECAR, json.dumps(sidecar).encode())
@@ -170,8 +169,7 @@ class HnswIndex:
     def close(self) -> None:
         """Let go of the memory."""
         with self._lock.writing():
-            self._graph = self._new_graph(1)
-            self._live, self._deleted = set(), set()
+            self._graph, self._live = self._new_graph(1), set()
 
     def _walk(self, vector: NDArray[np.float32], k: int, chosen: set[int] | None) -> Ranking:
         if k <= 0:
@@ -193,39 +191,41 @@ class HnswIndex:
         return _ranking(ids, scores, k)
 
     def _add(self, ids: list[int], vectors: NDArray[np.float32]) -> None:
-        capacity = int(self._graph.get_max_elements())
-        needed = len(self._live) + len(self._deleted) + len(ids)
-        if needed > capacity:
-            self._graph.resize_index(max(needed, 2 * capacity))
-        self._graph.add_items(vectors, np.asarray(ids, dtype=np.uint64))
+        graph = self._graph
+        needed = graph.get_current_count() + max(0, len(ids) - self._deleted_count)
+        if needed > graph.get_max_elements():
+            graph.resize_index(max(needed, 2 * graph.get_max_elements()))
+        graph.add_items(vectors, np.asarray(ids, dtype=np.uint64), num_threads=_ADD_THREADS, replace_deleted=True)
         self._live.update(ids)
 
     def _remove(self, each: int) -> None:
         if each in self._live:
             self._graph.mark_deleted(each)
             self._live.remove(each)
-            self._deleted.add(each)
+
+    @property
+    def _deleted_count(self) -> int:
+        return int(self._graph.get_current_count()) - len(self._live)
 
     def _compact_if_needed(self) -> None:
-        """Build the graph anew without the deleted nodes, which cost memory, time and recall.
-
-        hnswlib could put new nodes into the places of deleted ones, but that makes others unreachable over time.
-        """
-        if len(self._deleted) < max(_MIN_DELETED_TO_COMPACT, _MAX_DELETED_SHARE * len(self._live)):
+        """Build the graph anew without the deleted nodes, once they are half of it: they cost memory and time."""
+        if self._deleted_count < max(_MIN_DELETED_TO_COMPACT, len(self._live)):
             return
         with self._lock.reading():
             fresh = self._new_graph(max(_FIRST_CAPACITY, len(self._live)))
             ids = _sorted_ids(self._live)
             for start in range(0, len(ids), _SCAN_ROWS):
                 some = ids[start : start + _SCAN_ROWS]
-                fresh.add_items(self._graph.get_items(some), some.astype(np.uint64))
+                fresh.add_items(self._graph.get_items(some), some.astype(np.uint64), num_threads=_ADD_THREADS)
         # Only `apply` changes the graph, and this runs inside it, so nothing happened between the two locks.
         with self._lock.writing():
-            self._graph, self._deleted = fresh, set()
+            self._graph = fresh
 
     def _new_graph(self, capacity: int) -> Any:
         graph = hnswlib.Index(space="ip", dim=self._dimension)
-        graph.init_index(max_elements=capacity, M=M, ef_construction=EF_CONSTRUCTION, random_seed=1)
+        graph.init_index(
+            max_elements=capacity, M=M, ef_construction=EF_CONSTRUCTION, random_seed=1, allow_replace_deleted=True
+        )
         graph.set_ef(self._ef_search)
         return graph
 
@@ -246,17 +246,17 @@ class HnswIndex:
             if _sha256(path) != sidecar["sha256"]:
                 raise ValueError("damaged")  # noqa: TRY301
             graph = hnswlib.Index(space="ip", dim=self._dimension)
-            count, deleted = int(sidecar["count"]), {int(each) for each in sidecar["deleted"]}
-            graph.load_index(str(path), max_elements=max(_FIRST_CAPACITY, (count + len(deleted)) * 5 // 4))
+            capacity = max(_FIRST_CAPACITY, int(sidecar["nodes"]) * 5 // 4)
+            graph.load_index(str(path), max_elements=capacity, allow_replace_deleted=True)
             graph.set_ef(self._ef_search)
+            live = set(graph.get_ids_list()) - {int(each) for each in sidecar["deleted"]}
             position = Position(**sidecar["position"])
         except FileNotFoundError:
             return
         except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
             log.warning("vector_snapshot_ignored", folder=str(self._folder), reason=str(error))
             return
-        self._graph, self._deleted = graph, deleted
-        self._live = set(graph.get_ids_list()) - deleted
+        self._graph, self._live = graph, live
         self._position = self._durable = position
 
     def _remove_snapshots(self, keep: str) -> None:

@@ -1,0 +1,234 @@
+"""The contract of `VectorIndex`, and the snapshots of `HnswIndex`."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from keepstone.platform.errors import StorageFull
+from keepstone.retrieval.indexes import hnsw
+from keepstone.retrieval.indexes.base import UNBUILT, Position, VectorIndex
+from keepstone.retrieval.indexes.hnsw import HnswIndex
+
+_DIMENSION = 16
+
+
+def _vectors(ids: range, seed: int = 0) -> dict[int, NDArray[np.float32]]:
+    rows = np.random.default_rng(seed).normal(size=(len(ids), _DIMENSION)).astype(np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    return dict(zip(ids, rows, strict=True))
+
+
+def _best(vectors: dict[int, NDArray[np.float32]], question: NDArray[np.float32], k: int) -> list[int]:
+    return sorted(vectors, key=lambda each: (-float(vectors[each] @ question), each))[:k]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Callable[[], HnswIndex]:
+    """Open the index in the test's folder, again and again."""
+    return lambda: HnswIndex(tmp_path / "index", dimension=_DIMENSION, encoder="hash-16@1")
+
+
+@pytest.fixture
+def index(make: Callable[[], HnswIndex]) -> VectorIndex:
+    return make()
+
+
+@pytest.mark.contract
+class TestVectorIndexContract:
+    def test_a_new_index_is_unbuilt_and_finds_nothing(self, index: VectorIndex) -> None:
+        assert index.position == index.durable_position == UNBUILT
+        assert index.count == 0
+        assert len(index.search(np.ones(_DIMENSION, np.float32), 10)) == 0
+        assert len(index.search(np.ones(_DIMENSION, np.float32), 10, exact=True)) == 0
+        assert index.ids().tolist() == []
+
+    def test_finds_what_exact_search_finds(self, index: VectorIndex) -> None:
+        vectors = _vectors(range(10, 2500))
+        index.apply([], vectors, Position(1))
+        found = 0
+        for question in _vectors(range(20), seed=1).values():
+            exact = index.search(question, 10, exact=True)
+            assert exact.ids.tolist() == _best(vectors, question, 10)
+            assert all(np.diff(exact.scores) <= 0)
+            found += len(set(exact.ids.tolist()) & set(index.search(question, 10).ids.tolist()))
+        assert found >= 190
+
+    def test_scores_are_cosine_similarities(self, index: VectorIndex) -> None:
+        vectors = _vectors(range(5))
+        index.apply([], vectors, Position(1))
+        ranking = index.search(vectors[3], 5)
+        assert ranking.ids[0] == 3
+        assert ranking.scores[0] == pytest.approx(1.0, abs=1e-5)
+        scores = index.scores(vectors[3], [4, 99, 3])
+        assert scores[0] == pytest.approx(float(vectors[4] @ vectors[3]), abs=1e-5)
+        assert np.isnan(scores[1])
+        assert np.isnan(index.scores(vectors[3], [])).tolist() == []
+
+    def test_asking_for_more_than_there_is_gives_all(self, index: VectorIndex) -> None:
+        vectors = _vectors(range(7))
+        index.apply([], vectors, Position(1))
+        for exact in (False, True):
+            assert index.search(vectors[0], 500, exact=exact).ids.tolist() == _best(vectors, vectors[0], 7)
+        assert len(index.search(vectors[0], 0)) == 0
+
+    def test_removed_vectors_are_never_found(self, index: VectorIndex) -> None:
+        vectors = _vectors(range(600))
+        index.apply([], vectors, Position(1))
+        index.apply(range(0, 600, 2), {}, Position(2))
+        assert index.ids().tolist() == list(range(1, 600, 2))
+        for question in list(vectors.values())[:50]:
+            assert all(index.search(question, 20).ids % 2 == 1)
+        assert np.isnan(index.scores(vectors[0], [0])).all()
+
+    def test_places_of_removed_vectors_are_used_again(self, index: VectorIndex) -> None:
+        """A collection that changes all the time must not grow all the time."""
+        index.apply([], _vectors(range(900)), Position(1))
+        before = index.memory_bytes
+        for turn in range(1, 6):
+            old, new = range((turn - 1) * 900, turn * 900), range(turn * 900, (turn + 1) * 900)
+            index.apply(old, _vectors(new, seed=turn), Position(turn + 1))
+        assert index.memory_bytes == before
+        assert index.ids().tolist() == list(range(4500, 5400))
+        question = _vectors(range(1), seed=9)[0]
+        assert index.search(question, 10).ids.tolist() == index.search(question, 10, exact=True).ids.tolist()
+
+    def test_removing_nearly_all_leaves_the_rest_findable(self, index: VectorIndex) -> None:
+        vectors = _vectors(range(3000))
+        index.apply([], vectors, Position(1))
+        index.apply(range(2990), {}, Position(2))
+        assert set(index.search(vectors[0], 10).ids.tolist()) == set(range(2990, 3000))
+
+    def test_applying_twice_changes_nothing(self, index: VectorIndex) -> None:
+        """After a kill the same changes come again."""
+        vectors = _vectors(range(50))
+        for _ in range(2):
+            index.apply([3, 999], {each: vectors[each] for each in vectors if each != 3}, Position(1))
+        assert index.count == 49
+        assert 3 not in index.ids()
+
+    @pytest.mark.parametrize("allowed", [[], [5], [5, 99_999], list(range(0, 9000, 2))])
+    def test_only_allowed_ids_are_found(self, index: VectorIndex, allowed: list[int]) -> None:
+        vectors = _vectors(range(9000))
+        index.apply([], vectors, Position(1))
+        found = index.search(vectors[1], 10, allowed=allowed).ids.tolist()
+        assert set(found) <= set(allowed)
+        assert len(found) == min(10, len(set(allowed) & set(vectors)))
+
+    def test_clear_forgets_all(self, make: Callable[[], VectorIndex]) -> None:
+        index = make()
+        index.apply([], _vectors(range(5)), Position(1))
+        index.save()
+        index.clear()
+        assert (index.count, index.position) == (0, UNBUILT)
+        assert make().count == 0
+
+    def test_what_is_saved_comes_back(self, make: Callable[[], VectorIndex]) -> None:
+        index = make()
+        vectors = _vectors(range(100))
+        index.apply([], vectors, Position(1, "+1:x"))
+        index.apply([7], {}, Position(2, "-7:"))
+        index.save()
+        again = make()
+        assert again.position == again.durable_position == Position(2, "-7:")
+        assert again.ids().tolist() == [each for each in range(100) if each != 7]
+        assert again.search(vectors[7], 3).ids.tolist() == index.search(vectors[7], 3).ids.tolist()
+        again.apply([8], _vectors(range(100, 300)), Position(3))
+        assert again.count == 298
+
+    def test_searches_run_while_vectors_come_and_go(self, index: VectorIndex) -> None:
+        """Readers and one writer at once: never an error, never a removed or unknown id."""
+        stay = _vectors(range(10_000, 10_200), seed=7)
+        index.apply([], stay | _vectors(range(500)), Position(1))
+        question = _vectors(range(1), seed=5)[0]
+        failures: list[BaseException] = []
+        done = threading.Event()
+
+        def search() -> None:
+            try:
+                while not done.is_set():
+                    ranking = index.search(question, 10)
+                    assert len(set(ranking.ids.tolist())) == 10
+                    assert np.isfinite(ranking.scores).all()
+                    index.scores(question, ranking.ids.tolist())
+            except BaseException as error:  # noqa: BLE001 - handed to the test's own thread
+                failures.append(error)
+
+        threads = [threading.Thread(target=search) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for turn in range(1, 6):
+            new = range(turn * 500, (turn + 1) * 500)
+            index.apply(range((turn - 1) * 500, turn * 500), _vectors(new, seed=turn), Position(turn + 1))
+            index.save()
+            assert index.ids().tolist() == [*new, *stay]
+        done.set()
+        for thread in threads:
+            thread.join()
+        assert not failures
+
+
+class TestSnapshots:
+    def test_a_torn_snapshot_counts_as_none(self, make: Callable[[], HnswIndex], tmp_path: Path) -> None:
+        index = make()
+        index.apply([], _vectors(range(100)), Position(1))
+        index.save()
+        [path] = (tmp_path / "index").glob("*.hnsw")
+        path.write_bytes(path.read_bytes()[:-10])
+        assert make().position == UNBUILT
+
+    @pytest.mark.parametrize(
+        "change", [{"encoder": "other@2"}, {"dimension": 17}, {"format": 99}, {"sha256": "0"}, {"file": "../../x"}]
+    )
+    def test_a_foreign_snapshot_counts_as_none(
+        self, make: Callable[[], HnswIndex], tmp_path: Path, change: dict[str, object]
+    ) -> None:
+        index = make()
+        index.apply([], _vectors(range(10)), Position(1))
+        index.save()
+        sidecar = tmp_path / "index" / "vectors.json"
+        sidecar.write_text(json.dumps(json.loads(sidecar.read_text()) | change))
+        assert make().position == UNBUILT
+
+    @pytest.mark.parametrize("text", ["", "{}", "[1]", "{", '{"format": null}', "\x00"])
+    def test_a_damaged_sidecar_counts_as_none(self, make: Callable[[], HnswIndex], tmp_path: Path, text: str) -> None:
+        (tmp_path / "index").mkdir()
+        (tmp_path / "index" / "vectors.json").write_text(text)
+        assert make().position == UNBUILT
+
+    def test_only_the_newest_snapshot_stays(self, make: Callable[[], HnswIndex], tmp_path: Path) -> None:
+        index = make()
+        for seq in range(1, 4):
+            index.apply([], _vectors(range(seq * 10, seq * 10 + 10)), Position(seq))
+            index.save()
+        assert len(list((tmp_path / "index").glob("*.hnsw"))) == 1
+        assert make().count == 30
+
+    def test_a_full_disk_leaves_the_old_snapshot(
+        self, make: Callable[[], HnswIndex], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """hnswlib does not say that its file was cut short, so we look."""
+        index = make()
+        index.apply([], _vectors(range(10)), Position(1))
+        index.save()
+        index.apply([], _vectors(range(10, 20)), Position(2))
+        short = hnsw.Path.stat
+
+        def stat(path: Path, **options: bool) -> object:
+            found = short(path, **options)
+            return type("Stat", (), {"st_size": found.st_size - 1}) if path.suffix == ".hnsw" else found
+
+        monkeypatch.setattr(hnsw.Path, "stat", stat)
+        with pytest.raises(StorageFull):
+            index.save()
+        monkeypatch.undo()
+        assert len(list((tmp_path / "index").glob("*.hnsw"))) == 1
+        assert make().position == Position(1)
+        index.save()
+        assert make().position == Position(2)
