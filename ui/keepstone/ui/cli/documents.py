@@ -34,7 +34,7 @@ def list_(
     def human() -> None:
         table(["Id", "Name", "State", ">Passages", ">Size", "Changed"], rows, empty="No documents.")
         for each in found:
-            if each["error"]:
+            if each["state"] == "failed":
                 note(f"{each['name']}: {each['error']}", "red")
 
     emit(found, human)

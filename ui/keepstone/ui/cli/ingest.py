@@ -182,15 +182,20 @@ def _settle(api: Api, work: _Work) -> None:
 def _offer_cancel(api: Api, work: _Work) -> None:
     if not work.jobs:
         return
+    goes_on = "It goes on when Keepstone runs: keepstone up" if api.in_process else "It goes on."
     if mode.json or not notes().is_terminal:
-        note(f"It goes on: keepstone jobs show {work.jobs[-1]}")
+        note(f"{goes_on} Watch: keepstone jobs show {work.jobs[-1]}")
         return
-    if typer.confirm("\nStop reading these documents too?", err=True):
-        for job in work.jobs:
-            api.post(f"/v1/jobs/{job}/cancel")
-        note("Stopped. Read the rest later: keepstone documents retry --collection NAME")
-    else:
-        note(f"It goes on. Watch: keepstone jobs show {work.jobs[-1]}")
+    if not typer.confirm("\nStop reading these documents too?", err=True):
+        note(f"{goes_on} Watch: keepstone jobs show {work.jobs[-1]}")
+        return
+    note("Stopping after the documents in hand.")
+    for job in work.jobs:
+        api.post(f"/v1/jobs/{job}/cancel")
+    # In this process the jobs end with it, so they get the time to end well.
+    while api.in_process and any(api.get(f"/v1/jobs/{job}")["state"] in _OPEN for job in work.jobs):
+        time.sleep(_POLL_S)
+    note("Stopped. Read the rest later: keepstone documents retry --collection NAME")
 
 
 def _as_json(collection: str, work: _Work) -> dict[str, Any]:
