@@ -7,8 +7,6 @@ They are not public API, so `fuse_linears` checks what they give and leaves the 
 
 from __future__ import annotations
 
-from typing import Any
-
 import structlog
 import torch
 from torch import Tensor, nn
@@ -74,14 +72,15 @@ def _replace_in(module: nn.Module, replaced: list[tuple[nn.Module, str, nn.Modul
     for name, child in list(module.named_children()):
         if isinstance(child, nn.Linear):
             put(module, name, FusedLinear(child))
-        elif _is_dense_then_gelu(child):
-            put(child, "dense", FusedLinear(child.dense, gelu=True))
+        elif (dense := _dense_before_gelu(child)) is not None:
+            put(child, "dense", FusedLinear(dense, gelu=True))
             put(child, "intermediate_act_fn", nn.Identity())
         else:
             _replace_in(child, replaced)
 
 
-def _is_dense_then_gelu(module: Any) -> bool:
+def _dense_before_gelu(module: nn.Module) -> nn.Linear | None:
     """Recognise the first half of the feed-forward block of BERT, RoBERTa, XLM-R and their kin."""
-    activation = getattr(module, "intermediate_act_fn", None)
-    return isinstance(getattr(module, "dense", None), nn.Linear) and type(activation).__name__ == "GELUActivation"
+    dense, activation = getattr(module, "dense", None), getattr(module, "intermediate_act_fn", None)
+    exact_gelu = type(activation).__name__ == "GELUActivation"
+    return dense if isinstance(dense, nn.Linear) and exact_gelu else None

@@ -156,7 +156,7 @@ class Searcher:
                 break
         return tuple(hits[:k])
 
-    def _rows(self, scope: Scope, ids: Sequence[int]) -> dict[int, sa.Row[tuple[ChunkRow, str, str | None]]]:
+    def _rows(self, scope: Scope, ids: Sequence[int]) -> dict[int, sa.Row[ChunkRow, str, str | None]]:
         with self._database.reading() as session:
             found = session.execute(
                 sa.select(ChunkRow, DocumentRow.name, DocumentRow.sha256)
@@ -207,7 +207,7 @@ def _pooled(parts: Sequence[_Candidates]) -> _Candidates:
     )
 
 
-def _hit(row: sa.Row[tuple[ChunkRow, str, str | None]], score: float, dense: float, lexical: float) -> Hit:
+def _hit(row: sa.Row[ChunkRow, str, str | None], score: float, dense: float, lexical: float) -> Hit:
     chunk, name, sha256 = row
     return Hit(
         chunk_id=chunk.id,

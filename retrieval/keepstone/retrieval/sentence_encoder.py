@@ -255,7 +255,7 @@ class _Loaded:
             tokenizer=cutting,
             plain_tokenizer=plain,
             pad_id=model.tokenizer.pad_token_id or 0,
-            dimension=int(model.get_embedding_dimension()),
+            dimension=int(model.get_embedding_dimension() or 0),
             max_length=max_length,
             overhead=special + prompt_tokens,
             batch_tokens=batch_tokens or (_CPU_BATCH_TOKENS if where == "cpu" else _GPU_BATCH_TOKENS),

@@ -157,7 +157,7 @@ class TestVectorIndexContract:
                     assert len(set(ranking.ids.tolist())) == 10
                     assert np.isfinite(ranking.scores).all()
                     index.scores(question, ranking.ids.tolist())
-            except BaseException as error:  # noqa: BLE001 - handed to the test's own thread
+            except BaseException as error:
                 failures.append(error)
 
         threads = [threading.Thread(target=search) for _ in range(3)]

@@ -178,7 +178,7 @@ class Bm25Index:
             return UNBUILT
         query = tantivy.Query.term_query(self._schema, "kind", _POSITION)
         [(_, address)] = searcher.search(query, limit=2).hits
-        record = json.loads(searcher.doc(address).get_first("record"))
+        record = json.loads(str(searcher.doc(address).get_first("record")))
         if record["format"] != _FORMAT:
             raise ValueError("made by another version")
         return Position(seq=int(record["seq"]), check=str(record["check"]))
