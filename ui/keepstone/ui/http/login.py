@@ -44,9 +44,9 @@ _PAGE: Final = """<!doctype html>
   h1 {{ font-size: 1.4rem; margin: 0 0 1rem }}
   input, button {{ font: inherit; width: 100%; box-sizing: border-box; padding: .6rem .75rem; border-radius: .4rem;
     border: 1px solid #8888; margin-top: .5rem }}
-  button {{ background: #24577a; color: #fff; border: 0; cursor: pointer }}
+  button {{ background: #226a54; color: #fff; border: 0; cursor: pointer }}
   .error {{ color: #b3261e }}
-  code {{ background: #8882; padding: .1rem .3rem; border-radius: .25rem }}
+  code {{ background: #8882; padding: .1rem .3rem; border-radius: .25rem; white-space: nowrap }}
 </style>
 </head>
 <body><main>
