@@ -48,9 +48,14 @@ class Principal:
                 f"This credential lacks the scope {scope!r}", fix="Make a key with it: `keepstone keys create`"
             )
 
+    @property
+    def administers(self) -> bool:
+        """Whether this is an administrator with a credential for administrating; one for reading is not."""
+        return self.is_admin and "admin" in self.scopes
+
     def needs_admin(self) -> None:
         """Raise `Forbidden` unless this is an administrator with an administrator's credential."""
-        if not (self.is_admin and "admin" in self.scopes):
+        if not self.administers:
             raise Forbidden("Only an administrator may do this", fix="Use a key with the scope 'admin'")
 
 
@@ -106,7 +111,7 @@ def readable_collections(session: Session, principal: Principal) -> list[Collect
     query = sa.select(CollectionRow).order_by(CollectionRow.name)
     if "read" not in principal.scopes:
         return []
-    if not principal.is_admin:
+    if not principal.administers:
         granted = sa.select(GrantRow.collection_id).where(
             GrantRow.principal_id == principal.id, GrantRow.role.in_(ROLES)
         )
@@ -128,7 +133,7 @@ def allowed_actions(session: Session, principal: Principal, obj: CollectionRow |
     if obj.principal_id == principal.id:
         return ROLES["owner"]
     if isinstance(obj, JobRow):
-        if principal.is_admin:
+        if principal.administers:
             return ROLES["owner"]
         collection = session.get(CollectionRow, obj.collection_id) if obj.collection_id else None
         if collection:
@@ -137,7 +142,7 @@ def allowed_actions(session: Session, principal: Principal, obj: CollectionRow |
 
 
 def _actions_in_collection(session: Session, principal: Principal, collection: CollectionRow) -> frozenset[Action]:
-    if principal.is_admin or collection.owner_id == principal.id:
+    if principal.administers or collection.owner_id == principal.id:
         return ROLES["owner"]
     grant = session.get(GrantRow, (collection.id, principal.id))
     return ROLES.get(grant.role, frozenset()) if grant else frozenset()

@@ -146,7 +146,7 @@ def revoke(session: Session, principal: Principal, credential_id: str) -> None:
         NotFound: this principal has none of that id.
     """
     row = session.get(CredentialRow, credential_id)
-    if row is None or (row.principal_id != principal.id and not principal.is_admin):
+    if row is None or (row.principal_id != principal.id and not principal.administers):
         raise NotFound(f"No key {credential_id!r}", fix="List them: `keepstone keys list`")
     row.revoked_at = row.revoked_at or utc_now()
 

@@ -48,7 +48,7 @@ def readable_jobs(
         return []
     if collection_id is not None:
         query = query.where(JobRow.collection_id == collection_id)
-    if not principal.is_admin:
+    if not principal.administers:
         readable = [row.id for row in readable_collections(session, principal)]
         query = query.where((JobRow.principal_id == principal.id) | JobRow.collection_id.in_(readable))
     return list(session.scalars(query))

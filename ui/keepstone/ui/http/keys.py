@@ -111,7 +111,7 @@ def create_key(new: NewKey, principal: CurrentPrincipal, runtime: TheRuntime) ->
 def revoke_key(key_id: str, principal: CurrentPrincipal, runtime: TheRuntime) -> None:
     """Make a key worthless; administrators may revoke everybody's."""
     principal.needs_scope("write")
-    acting = replace(principal, is_admin=principal.is_admin and "admin" in principal.scopes)
+    acting = replace(principal, is_admin=principal.administers)
     with runtime.database.transaction() as session:
         accounts.revoke(session, acting, key_id)
 

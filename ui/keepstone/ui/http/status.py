@@ -61,7 +61,7 @@ def verify_indexes(principal: CurrentPrincipal, runtime: TheRuntime) -> dict[str
 
 def _status(runtime: Runtime, principal: Principal, *, engine_ready: bool) -> dict[str, Any]:
     settings = runtime.settings
-    admin = principal.is_admin and "admin" in principal.scopes
+    admin = principal.administers
     with runtime.database.reading() as session:
         jobs = [row for row in readable_jobs(session, principal, limit=500) if row.state in _OPEN]
         names = collection_names(session, jobs)
