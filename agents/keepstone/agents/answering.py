@@ -26,6 +26,7 @@ from keepstone.agents.support import Evidence
 from keepstone.agents.types import Answer, AnswerEvent, Claim, Finished, Found, Outcome, Passage, Searching, TextDelta
 from keepstone.platform.access import Principal, readable_scope
 from keepstone.platform.database import Database
+from keepstone.platform.database.tables import new_id
 from keepstone.platform.errors import InvalidInput
 from keepstone.platform.serving.engine import ChatRequest, Engine, Message
 from keepstone.platform.settings import AnsweringSettings
@@ -64,6 +65,7 @@ class _Draft:
     evidence: float
     threshold: float
     started: float
+    answer_id: str = field(default_factory=lambda: new_id("ans"))
     content: str = ""
     claims: list[Claim] = field(default_factory=list)
     outcome: Outcome = "stopped"
@@ -130,7 +132,7 @@ class Answerer:
         standalone = await condense(self._engine, question, recent, rewrite=self._model.style == "write")
         yield Searching(standalone)
         draft = await run_sync(self._search, principal, question, standalone, collections, started)
-        yield Found(draft.passages)
+        yield Found(draft.passages, draft.answer_id)
         try:
             async with aclosing(self._write(draft, recent, max_tokens, temperature)) as pieces:
                 async for piece in pieces:
@@ -231,6 +233,7 @@ class Answerer:
         return store_answer(
             self._database,
             draft.principal,
+            answer_id=draft.answer_id,
             question=draft.question,
             standalone_question=draft.standalone,
             content=draft.content,

@@ -9,7 +9,7 @@ from typing import Any
 from keepstone.agents.types import Answer, Claim, Outcome, Passage
 from keepstone.platform.access import Principal
 from keepstone.platform.database import Database
-from keepstone.platform.database.tables import AnswerRow, new_id
+from keepstone.platform.database.tables import AnswerRow
 from keepstone.retrieval.search import SearchResult
 
 
@@ -39,6 +39,7 @@ def store_answer(
     database: Database,
     principal: Principal,
     *,
+    answer_id: str,
     question: str,
     standalone_question: str,
     content: str,
@@ -48,7 +49,6 @@ def store_answer(
     record: dict[str, Any],
 ) -> Answer:
     """Store an answer with its record and return it."""
-    answer_id = new_id("ans")
     collections = {passage.hit.collection_id for passage in passages}
     with database.transaction() as session:
         session.add(

@@ -78,6 +78,8 @@ class Found:
     """The passages that the answer will be made from."""
 
     passages: tuple[Passage, ...]
+    answer_id: str = ""
+    """Under which the answer will be stored, however it ends."""
 
 
 @dataclass(frozen=True, slots=True)
