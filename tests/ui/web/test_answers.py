@@ -30,7 +30,7 @@ CLAIMS = (
 )
 RECORD = {
     "versions": {"model": "smollm2", "encoder": "minilm/1", "prompt": "answer/1"},
-    "evidence": {"score": 0.71234, "threshold": 0.3},
+    "evidence": {"strength": 0.71234, "threshold": 0.3},
     "passages": [{"number": 1}],
     "claims": [],
     "tokens": {"prompt": 812, "completion": None},

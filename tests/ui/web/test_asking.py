@@ -10,9 +10,11 @@ import pytest
 from keepstone.agents.types import AnswerEvent, Searching, TextDelta
 from keepstone.platform.access import Principal
 from keepstone.platform.errors import Conflict, EngineUnavailable, LimitExceeded
+from keepstone.platform.serving.engine import ChatRequest, Delta
 from keepstone.platform.serving.scripted import ScriptedEngine
 from keepstone.ui.runtime import Runtime
 from keepstone.ui.web.asking import Asking, Progress, Question
+from keepstone.ui.web.turns import load_turns
 from tests.stack import someone
 from tests.ui.web.conftest import ANSWER
 
@@ -98,6 +100,31 @@ async def test_stopping_keeps_what_was_written(
     assert last.view is not None
     assert (last.finished, last.view.outcome, last.view.content) == (True, "stopped", "Well")
     assert contents(runtime, asked) == [ASKED, "Well"]
+
+
+async def test_a_stopped_answer_keeps_its_record_and_sources(
+    runtime: Runtime, question: Callable[..., Question], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asking, asked = Asking(runtime), question()
+    hold = asyncio.Event()
+
+    class Holding(ScriptedEngine):
+        async def stream_chat(self, request: ChatRequest) -> AsyncGenerator[Delta, None]:
+            yield Delta("The warranty lasts two years. [1] And then it")
+            await hold.wait()
+            yield Delta(" ends.", "stop")
+
+    monkeypatch.setattr(runtime.answerer, "_engine", Holding())
+    asking.start(asked)
+    async for progress in asking.follow(asked.principal, asked.conversation_id):
+        if progress.view and progress.view.content:
+            asking.stop(asked.principal, asked.conversation_id)
+    stored = runtime.conversations.messages(asked.principal, asked.conversation_id)[-1]
+    assert stored.answer_id
+    assert runtime.conversations.provenance(asked.principal, stored.answer_id)["outcome"] == "stopped"
+    turns = load_turns(runtime.conversations, runtime.library, asked.principal, asked.conversation_id)
+    assert turns[-1].answer is not None
+    assert turns[-1].answer.cited[0].document_name == "Warranty.md"
 
 
 async def test_an_answer_whose_conversation_is_deleted_ends_without_a_word(

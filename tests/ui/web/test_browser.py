@@ -209,3 +209,11 @@ def test_the_question_box_is_reached_and_sent_by_keyboard(visit: Visit) -> None:
     page.locator("#turns .turn .cite").first.focus()
     page.keyboard.press("Enter")
     expect(page.locator("#reader .document-text")).to_be_focused()
+
+
+def test_an_ended_session_leads_to_the_login_page(visit: Visit, runtime: Runtime) -> None:
+    page = visit.page
+    page.context.clear_cookies()
+    visit.ask(ASKED)
+    page.wait_for_url("**/login")
+    visit.errors.clear()  # the refused calls

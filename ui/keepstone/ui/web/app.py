@@ -57,7 +57,6 @@ def mount(app: FastAPI, runtime: Runtime) -> None:
         blocked_paths=["/"],
         favicon_path=str(FAVICON),
         show_error=False,
-        max_file_size=runtime.settings.ingestion.max_file_mb * 2**20,
         ssr_mode=False,
         mcp_server=False,
         enable_monitoring=False,

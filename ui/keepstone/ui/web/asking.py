@@ -191,7 +191,9 @@ class _Running:
             case Searching():
                 await self._tell(Progress(self._question.text, status="Searching the documents…"))
             case Found():
-                found = replace(view, sources=tuple(Source.of(passage) for passage in event.passages))
+                found = replace(
+                    view, id=event.answer_id or None, sources=tuple(Source.of(passage) for passage in event.passages)
+                )
                 names = {source.document_id for source in found.sources}
                 await self._tell(Progress(self._question.text, status=_reading(len(names)), view=found))
             case TextDelta():

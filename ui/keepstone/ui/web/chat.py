@@ -6,7 +6,6 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import replace
 from typing import Any, Final
 
 import gradio as gr
@@ -26,6 +25,7 @@ from keepstone.ui.web.turns import Turn, as_history, load_turns
 
 EVERYWHERE: Final = ""
 _LONGEST_QUESTION: Final = 8_000
+_LISTED: Final = 200
 _TABS: Final = 10_000
 # Which conversation a browser tab has open outlasts a reload of the page.
 _REMEMBER: Final = "(id) => { sessionStorage.setItem('keepstone.conversation', id || ''); }"
@@ -142,8 +142,6 @@ class ChatPage:
                     return  # the tab shows another conversation by now
                 if each.finished and each.error is None:
                     turns = await asyncio.to_thread(self._turns, principal, conversation_id)
-                    if turns and each.view and each.view.id is None:
-                        turns[-1] = replace(turns[-1], answer=each.view)  # stopped: its sources are known here only
                     yield _idle(), *_shown(turns)
                 else:
                     yield _idle() if each.finished else gr.skip(), gr.skip(), _live(each)
@@ -230,7 +228,7 @@ class ChatPage:
     def _opened(self, principal: Principal, conversation_id: str, request: gr.Request) -> tuple[Any, ...]:
         turns = self._turns(principal, conversation_id)
         self._view(request, conversation_id)
-        listed = self._runtime.conversations.recent(principal)
+        listed = self._runtime.conversations.recent(principal, _LISTED)
         of = next((info.collection_id for info in listed if info.id == conversation_id), None)
         box = _busy() if self._asking.is_running(principal.id, conversation_id) else _idle()
         history = thread.render_conversations(listed, conversation_id, utc_now())
@@ -258,7 +256,7 @@ class ChatPage:
         return load_turns(self._runtime.conversations, self._runtime.library, principal, conversation_id)
 
     def _history(self, principal: Principal, current: str | None) -> Markup:
-        return thread.render_conversations(self._runtime.conversations.recent(principal), current, utc_now())
+        return thread.render_conversations(self._runtime.conversations.recent(principal, _LISTED), current, utc_now())
 
     def _choices(self, principal: Principal, chosen: str) -> Any:
         infos = self._runtime.library.collections(principal)

@@ -17,7 +17,7 @@ _LABELS: Final = {
     "versions.style": "Style of answering",
     "index.sequence": "State of the index",
     "index.query_language": "Language of the question",
-    "evidence.score": "Evidence",
+    "evidence.strength": "Evidence",
     "evidence.threshold": "Evidence needed",
     "tokens.prompt": "Tokens read",
     "tokens.completion": "Tokens written",

@@ -61,7 +61,6 @@
 
   // Called after one of our components shows something new.
   function changed(element) {
-    const id = element.parentElement?.closest("[id]")?.id || "";
     const panel = element.closest("#reader-panel");
     if (panel) {
       openPanel("reader");
@@ -74,7 +73,6 @@
       });
     }
     if (element.closest("#live") || element.closest("#turns")) follow();
-    return id;
   }
 
   // Keep the end of an answer in sight while it is written, unless the person has scrolled up to read.
@@ -135,6 +133,19 @@
     }
     if (event.key === "Enter" && event.target.closest?.("#question")) following = true;
   });
+
+  // When the session has ended, every call is refused: sign in anew. An upload that is refused shows the answer's body,
+  // so it gets words for people.
+  const fetched = window.fetch.bind(window);
+  window.fetch = async (...call) => {
+    const response = await fetched(...call);
+    const url = new URL(response.url);
+    if (response.ok || url.origin !== location.origin) return response;
+    if (response.status === 401) location.assign("/login");
+    if (url.pathname !== "/gradio_api/upload") return response;
+    const { error } = await response.clone().json().catch(() => ({}));
+    return error ? new Response([error.message, error.fix].filter(Boolean).join(". "), response) : response;
+  };
 
   window.keepstone = { confirm, changed };
   window.addEventListener("hashchange", showPage);
