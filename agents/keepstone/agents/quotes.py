@@ -20,9 +20,10 @@ from keepstone.retrieval.encoder import Encoder
 
 _LONGEST = 400
 _COMPLETE = re.compile(r"[.!?;。！？；][\"'”’)」]*\Z|\A\s*(?:\||[-*+•]\s|\d{1,3}[.)]\s)")
+_TABLE_HEAD = re.compile(r"\|[^\n]*\n\s*\|[\s|:-]+(?:\n|\Z)")
 _SHORTEST_WORDS = 3
 _MOST = 2
-_CLOSE = 1.0
+_CLOSE = 0.5
 """How far behind the best quote another one may be, in standard deviations of the candidates' scores."""
 
 
@@ -53,7 +54,7 @@ def find_quotes(question: str, passages: Sequence[Passage], encoder: Encoder, *,
         (passage, start, end)
         for passage in passages
         for start, end in sentence_spans(passage.text)
-        if end - start <= _LONGEST and _worth_quoting(passage.text[start:end])
+        if _worth_quoting(passage, start, end)
     ]
     if not candidates:
         return []
@@ -82,9 +83,21 @@ def find_quotes(question: str, passages: Sequence[Passage], encoder: Encoder, *,
     ]
 
 
-def _worth_quoting(sentence: str) -> bool:
-    """Tell whether a piece of text says something: a whole sentence, a table row or a list item, but no heading."""
-    return bool(_COMPLETE.search(sentence)) and len(set(tokens(sentence))) >= _SHORTEST_WORDS
+def _worth_quoting(passage: Passage, start: int, end: int) -> bool:
+    """Tell whether a piece of text can be an answer: a whole sentence, table row or list item of some length.
+
+    Questions, headings and the heads of tables cannot.
+    """
+    sentence = passage.text[start:end]
+    spoken = plain(sentence)
+    return bool(
+        end - start <= _LONGEST
+        and _COMPLETE.search(sentence)
+        and not spoken.endswith(("?", "？"))
+        and not (spoken.isupper() or spoken in passage.hit.context)
+        and not _TABLE_HEAD.match(passage.text, start)
+        and len(set(tokens(spoken))) >= _SHORTEST_WORDS
+    )
 
 
 def _word_overlap(
