@@ -53,6 +53,13 @@ def test_citations_carry_what_the_reader_needs_to_find_the_quote() -> None:
     ) in html
 
 
+def test_each_mark_leads_to_the_quote_of_its_own_claim() -> None:
+    content = "One [1]. Two [1]."
+    claims = (Claim(0, 3, 1, 1.0, quote_start=10, quote_end=20), Claim(9, 12, 1, 1.0, quote_start=30, quote_end=40))
+    html = render_text(view(content=content, claims=claims))
+    assert html.index('data-quote-start="10"') < html.index('data-quote-start="30"')
+
+
 def test_sources_lists_only_what_is_cited_with_names_escaped() -> None:
     html = render_answer(view())
     assert "Unused.md" not in html

@@ -8,13 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keepstone.ui.web.markup import Mark, action, element, join, markdown, text, with_code
+from keepstone.ui.web.markup import Mark, Markup, action, element, join, markdown, text, with_code
 
 ALLOWED_TAGS = {
     *("p", "br", "hr", "ul", "ol", "li", "blockquote", "pre", "code", "strong", "em", "span"),
     *("h3", "h4", "h5", "h6", "table", "thead", "tbody", "tr", "th", "td"),
 }
-CITATION = {1: action("cite", 1, class_="cite", data_document="doc_1")}
+BUTTON = action("cite", 1, class_="cite", data_document="doc_1")
+
+
+def cite(number: int, offset: int) -> Markup | None:
+    assert offset >= 0
+    return BUTTON if number == 1 else None
 
 
 class Elements(HTMLParser):
@@ -87,7 +92,7 @@ def assert_harmless(html: str) -> Elements:
 
 @pytest.mark.parametrize("source", ATTACKS)
 def test_attacks_come_out_as_harmless_text(source: str) -> None:
-    assert_harmless(markdown(source, citations=CITATION, marks=[Mark(0, len(source), "unsupported", "No")]))
+    assert_harmless(markdown(source, cite=cite, marks=[Mark(0, len(source), "unsupported", "No")]))
 
 
 @given(
@@ -102,7 +107,7 @@ def test_no_mixture_of_markdown_marks_and_citations_breaks_out(parts: list[str],
     source = "".join(parts)
     a, b, c, d = sorted(edges)
     marks = [Mark(a, b, "unsupported", '"><script>'), Mark(c, d, "unsupported", "two")]
-    assert_harmless(markdown(source, marks=marks, citations=CITATION))
+    assert_harmless(markdown(source, marks=marks, cite=cite))
 
 
 def test_links_show_their_host_and_images_their_description() -> None:
@@ -115,8 +120,8 @@ def test_a_link_whose_text_names_its_host_does_not_repeat_it() -> None:
 
 
 def test_known_citations_become_buttons_and_others_stay_text() -> None:
-    html = markdown("Two years [1][7].", citations=CITATION)
-    assert html == f"<p>Two years{CITATION[1]}[7].</p>\n"
+    html = markdown("Two years [1][7].", cite=cite)
+    assert html == f"<p>Two years{BUTTON}[7].</p>\n"
 
 
 def test_a_mark_wraps_its_words_and_leaves_markdown_working() -> None:
@@ -129,7 +134,7 @@ def test_a_mark_wraps_its_words_and_leaves_markdown_working() -> None:
 
 def test_marks_survive_citations_inside_them() -> None:
     source = "Yes [1] no."
-    elements = Elements(markdown(source, marks=[Mark(0, len(source), "m", "t")], citations=CITATION))
+    elements = Elements(markdown(source, marks=[Mark(0, len(source), "m", "t")], cite=cite))
     assert len(elements.of("button")) == 1
     assert elements.text.strip() == "Yes1 no."
 

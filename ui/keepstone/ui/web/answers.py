@@ -102,10 +102,15 @@ def render_text(view: AnswerView) -> Markup:
         for claim in view.claims
         if not claim.supported and view.outcome is not None
     ]
-    buttons = {source.number: _citation(source, view.claims) for source in view.sources}
+    by_number = {source.number: source for source in view.sources}
+
+    def cite(number: int, offset: int) -> Markup | None:
+        source = by_number.get(number)
+        return _citation(source, _claim_before(view.claims, number, offset)) if source else None
+
     return element(
         "div",
-        markdown(view.content, marks=marks, citations=buttons),
+        markdown(view.content, marks=marks, cite=cite),
         class_="answer-text" if view.outcome else "answer-text writing",
         dir="auto",
     )
@@ -119,28 +124,29 @@ def _declined(view: AnswerView) -> Markup:
     )
 
 
-def _citation(source: Source, claims: Sequence[Claim]) -> Markup:
+def _claim_before(claims: Sequence[Claim], number: int, offset: int | None = None) -> Claim | None:
+    """Return the last claim that rests on a passage and ends before `offset`; without an offset, the first one."""
+    resting = [claim for claim in claims if claim.citation == number and claim.quote_end is not None]
+    if offset is None:
+        return resting[0] if resting else None
+    return max((claim for claim in resting if claim.start < offset), key=lambda claim: claim.end, default=None)
+
+
+def _citation(source: Source, claim: Claim | None) -> Markup:
     where = ", ".join(filter(None, [source.document_name, f"page {source.page}" if source.page else ""]))
-    return action(
-        "cite",
-        source.number,
-        class_="cite",
-        title=where,
-        aria_label=f"Source {source.number}: {where}",
-        **_address(source, claims),
-    )
+    label = f"Source {source.number}: {where}"
+    return action("cite", source.number, class_="cite", title=where, aria_label=label, **_address(source, claim))
 
 
-def _address(source: Source, claims: Sequence[Claim]) -> dict[str, object]:
+def _address(source: Source, claim: Claim | None) -> dict[str, object]:
     """Return the data attributes by which the reader finds a passage; it authorizes them anew."""
-    quote = next((claim for claim in claims if claim.citation == source.number and claim.quote_end), None)
     return {
         "data_document": source.document_id,
         "data_start": source.start,
         "data_end": source.end,
         "data_sha": source.document_sha256,
-        "data_quote_start": quote.quote_start if quote else None,
-        "data_quote_end": quote.quote_end if quote else None,
+        "data_quote_start": claim.quote_start if claim else None,
+        "data_quote_end": claim.quote_end if claim else None,
         "data_number": source.number,
     }
 
@@ -148,11 +154,11 @@ def _address(source: Source, claims: Sequence[Claim]) -> dict[str, object]:
 def _sources(sources: Sequence[Source], claims: Sequence[Claim], title: str) -> Markup | None:
     if not sources:
         return None
-    rows = [element("li", _source(source, claims)) for source in sources]
+    rows = [element("li", _source(source, _claim_before(claims, source.number))) for source in sources]
     return element("section", element("h4", title), element("ol", *rows), class_="sources")
 
 
-def _source(source: Source, claims: Sequence[Claim]) -> Markup:
+def _source(source: Source, claim: Claim | None) -> Markup:
     where = " · ".join(filter(None, [f"Page {source.page}" if source.page else "", _section(source)]))
     label = join(
         [
@@ -161,12 +167,12 @@ def _source(source: Source, claims: Sequence[Claim]) -> Markup:
                 "span",
                 element("span", source.document_name, class_="source-name"),
                 element("span", where, class_="source-where") if where else None,
-                element("span", _quote(source, claims), class_="source-quote", dir="auto") if source.text else None,
+                element("span", _quote(source, claim), class_="source-quote", dir="auto") if source.text else None,
                 class_="source-body",
             ),
         ]
     )
-    return action("cite", label, class_="source", **_address(source, claims))
+    return action("cite", label, class_="source", **_address(source, claim))
 
 
 def _section(source: Source) -> str:
@@ -175,13 +181,10 @@ def _section(source: Source) -> str:
     return parts[-1] if len(parts) > 1 else ""
 
 
-def _quote(source: Source, claims: Sequence[Claim]) -> str:
+def _quote(source: Source, claim: Claim | None) -> str:
     """Return the words that support the answer, or the passage's first ones."""
-    start = 0
-    for claim in claims:
-        if claim.citation == source.number and claim.quote_start is not None:
-            start = min(max(0, claim.quote_start - source.start), len(source.text))
-            break
+    quoted = claim.quote_start if claim and claim.quote_start is not None else source.start
+    start = min(max(0, quoted - source.start), len(source.text))
     flat = " ".join(source.text[start:].replace("|", " ").replace("#", " ").replace("**", "").split())
     cut = flat[:_QUOTE_CHARS].rstrip() + "…" if len(flat) > _QUOTE_CHARS else flat
     return f"“{cut}”"

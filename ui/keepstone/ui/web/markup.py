@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
@@ -42,6 +42,9 @@ class Markup(str):
     """HTML that is safe as it stands; `element` does not escape it again."""
 
     __slots__ = ()
+
+
+Cite = Callable[[int, int], Markup | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,22 +100,22 @@ def action(event: str, label: object, *, class_: str = "link", **attributes: obj
     return element("button", label, type="button", class_=class_, data_event=event, **attributes)
 
 
-def markdown(source: str, *, marks: Sequence[Mark] = (), citations: dict[int, Markup] | None = None) -> Markup:
+def markdown(source: str, *, marks: Sequence[Mark] = (), cite: Cite = lambda _number, _offset: None) -> Markup:
     """Render Markdown of unknown origin.
 
     Args:
         source: the Markdown.
         marks: stretches of it to wrap; they must not overlap.
-        citations: what to put in the place of `[1]`, by number; other numbers stay text.
+        cite: returns what to put in the place of a `[1]`, or None to leave it; it is given the number and the offset.
     """
-    citations = citations or {}
-    prepared = _prepare(_PRIVATE.sub("\ufffd", source), marks, citations)
-    tokens = _tame(_PARSER.parse(prepared))
+    source = _PRIVATE.sub("\ufffd", source)
+    cited = [(match, cite(int(match.group(1)), match.start())) for match in _CITED.finditer(source)]
+    citations = [(match, button) for match, button in cited if button is not None]
+    tokens = _tame(_PARSER.parse(_prepare(source, marks, [match for match, _ in citations])))
     rendered = _PARSER.renderer.render(tokens, _PARSER.options, {})
-    clean = nh3.clean(
-        rendered, tags=set(_TAGS), attributes={tag: set(names) for tag, names in _ATTRIBUTES.items()}, link_rel=None
-    )
-    return Markup(_insert(clean, marks, citations))
+    attributes = {tag: set(names) for tag, names in _ATTRIBUTES.items()}
+    clean = nh3.clean(rendered, tags=set(_TAGS), attributes=attributes, link_rel=None)
+    return Markup(_insert(clean, marks, [button for _, button in citations]))
 
 
 def _attribute(name: str, value: object) -> str:
@@ -122,26 +125,20 @@ def _attribute(name: str, value: object) -> str:
     return f" {name}" if value is True else f' {name}="{html.escape(str(value), quote=True)}"'
 
 
-def _prepare(source: str, marks: Sequence[Mark], citations: dict[int, Markup]) -> str:
-    """Put control characters where marks begin and end and where citations stand."""
-    inserts: list[tuple[int, int, str]] = []
+def _prepare(source: str, marks: Sequence[Mark], citations: Sequence[re.Match[str]]) -> str:
+    """Put control characters where marks begin and end, and in the place of citations."""
+    controls = [(match.start(), 1, match.end(), f"{_CITATION}{n}{_CLOSE}") for n, match in enumerate(citations)]
     for number, mark in enumerate(marks):
         start, end = _inner_span(source, mark.start, mark.end)
         if start < end:
-            inserts.append((start, 1, f"{_CLAIM_START}{number}{_CLOSE}"))
-            inserts.append((end, 0, _CLAIM_END))
+            controls.append((start, 2, start, f"{_CLAIM_START}{number}{_CLOSE}"))
+            controls.append((end, 0, end, _CLAIM_END))
     parts: list[str] = []
     position = 0
-    for offset, _, control in sorted(inserts):
-        parts += [source[position:offset], control]
-        position = offset
-    parts.append(source[position:])
-
-    def cited(match: re.Match[str]) -> str:
-        number = int(match.group(1))
-        return f"{_CITATION}{number}{_CLOSE}" if number in citations else match.group(0)
-
-    return _CITED.sub(cited, "".join(parts))
+    for begin, _, end, control in sorted(controls):
+        parts += [source[position:begin], control]
+        position = max(position, end)
+    return "".join([*parts, source[position:]])
 
 
 def _inner_span(source: str, start: int, end: int) -> tuple[int, int]:
@@ -153,7 +150,7 @@ def _inner_span(source: str, start: int, end: int) -> tuple[int, int]:
     return start, trailing.start() if trailing else end
 
 
-def _insert(rendered: str, marks: Sequence[Mark], citations: dict[int, Markup]) -> str:
+def _insert(rendered: str, marks: Sequence[Mark], citations: Sequence[Markup]) -> str:
     """Put spans and citations in the place of control characters, stretch by stretch between tags.
 
     A mark that reaches over several elements becomes one span in each, so the tree stays well-formed.
@@ -169,9 +166,9 @@ def _insert(rendered: str, marks: Sequence[Mark], citations: dict[int, Markup]) 
             parts.append(_wrapped(piece[position : control.start()], current))
             position = control.end()
             if control.group(1) is not None:
-                parts.append(citations.get(int(control.group(1)), Markup("")))
+                parts.append(citations[int(control.group(1))])
             elif control.group(2) is not None:
-                current = marks[int(control.group(2))] if int(control.group(2)) < len(marks) else None
+                current = marks[int(control.group(2))]
             else:
                 current = None
         parts.append(_wrapped(piece[position:], current))

@@ -144,8 +144,9 @@ def _header(document: DocumentText, highlight: Highlight, number: int | None) ->
     info = document.document
     where = []
     if highlight.passage:
-        page = next((p for p in document.pages if p.start <= highlight.passage.start < p.end), None)
-        headings = [h.title for h in document.headings if h.start <= highlight.passage.start < h.end]
+        at = highlight.quote.start if highlight.quote else highlight.passage.start
+        page = next((page for page in document.pages if page.start <= at < page.end), None)
+        headings = [heading.title for heading in document.headings if heading.start <= at < heading.end]
         where = [f"Page {page.number}"] if page else []
         where += [" › ".join(headings)] if headings else []
     title = _title(info.name, " · ".join(where), number)
