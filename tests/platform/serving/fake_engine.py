@@ -36,6 +36,7 @@ if (FOLDER / "die").exists():
     raise SystemExit(3)
 if (FOLDER / "deaf").exists():
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-child = subprocess.Popen([sys.executable, "-I", "-S", "-c", "import time; time.sleep(600)"])
+# vLLM's workers rename themselves, after which nobody can read their environment.
+child = subprocess.Popen([sys.executable, "-I", "-S", "-c", "import time; time.sleep(600)"], env={})
 (FOLDER / "pids").write_text(f"{os.getpid()} {child.pid}")
 http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[2])), Handler).serve_forever()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -17,7 +18,7 @@ import pytest
 
 from keepstone.platform.errors import EngineUnavailable
 from keepstone.platform.serving import guard
-from keepstone.platform.serving.leftovers import HOME_MARK, leftovers
+from keepstone.platform.serving.leftovers import HOME_MARK, RECORD, end_leftovers, leftovers
 from keepstone.platform.serving.supervisor import EngineStatus, EngineSupervisor, Patience
 from keepstone.platform.serving.vllm import Launch
 
@@ -177,13 +178,14 @@ def test_an_engine_left_by_a_dead_app_is_ended_first(stage: Stage) -> None:
     orphan = subprocess.Popen(stage.launch.command, env={**os.environ, HOME_MARK: str(stage.home)})
     while not (stage.folder / "pids").exists():
         time.sleep(0.01)
-    old = stage.pids()
+    _, child = stage.pids()
+    os.kill(child, signal.SIGKILL)  # without a guard nobody else would find it
     reaper = threading.Thread(target=orphan.wait)
     reaper.start()
     stage.supervisor.start()
     stage.supervisor.wait_ready(30)
     reaper.join(10)
-    assert not [pid for pid in old if psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie"]
+    assert not reaper.is_alive()
 
 
 def test_two_supervisors_never_run_two_engines_in_one_home(stage: Stage) -> None:
@@ -259,6 +261,41 @@ def test_a_killed_app_leaves_nothing_and_the_next_one_starts(stage: Stage) -> No
     assert alive == []
     stage.supervisor.start()
     stage.supervisor.wait_ready(30)
+
+
+def test_app_guard_and_shadow_killed_at_once_are_cleaned_up_by_the_next_start(stage: Stage) -> None:
+    patience = Patience(start_s=30, poll_s=5)  # too slow to notice before this test is done with it
+    first = EngineSupervisor(stage.launch, home=stage.home, patience=patience)
+    first.start()
+    first.wait_ready(30)
+    engine, child = (psutil.Process(pid) for pid in stage.pids())
+    guards = [process for process in leftovers(stage.home) if process not in (engine, child)]
+    assert len(guards) == 2
+    for process in (*guards, engine):
+        process.suspend()
+    for process in (*guards, engine):
+        process.kill()
+    assert child in leftovers(stage.home)
+    assert end_leftovers(stage.home) >= 1
+    assert not psutil.pid_exists(child.pid) or child.status() == psutil.STATUS_ZOMBIE
+    first.stop()
+
+
+def test_what_was_recorded_before_a_reboot_means_nothing(stage: Stage) -> None:
+    record = stage.home / RECORD
+    record.parent.mkdir()
+    ours = {"boot": "another", "session": os.getsid(0), "group": os.getpgid(0)}
+    for content in (json.dumps(ours), "{}", "no json", "[]"):
+        record.write_text(content)
+        assert leftovers(stage.home) == []
+
+
+def test_a_dead_engine_is_not_called_ready_once_a_client_has_missed_it(stage: Stage) -> None:
+    stage.supervisor.start()
+    stage.supervisor.wait_ready(30)
+    os.kill(stage.pids()[0], signal.SIGKILL)
+    stage.until(lambda status: stage.supervisor.explain() is not None)
+    stage.until(lambda status: status.state == "ready" and status.restarts == 1)
 
 
 def test_the_guard_is_a_file_that_a_bare_python_can_run() -> None:

@@ -1,19 +1,21 @@
 """Starts a program and makes sure that nothing of it outlives us. Needs only the standard library.
 
-`python -I -S guard.py [--grace SECONDS] -- PROGRAM ARGUMENT...`, with a pipe as standard input that the caller holds
-open. The program gets SIGTERM, and after the grace time SIGKILL, with everything that it started, when
+`python -I -S guard.py [--grace SECONDS] [--record FILE] -- PROGRAM ARGUMENT...`, with a pipe as standard input that the
+caller holds open. The program gets SIGTERM, and after the grace time SIGKILL, with everything that it started, when
 
 - the pipe closes or the caller dies, even by SIGKILL;
 - the guard gets SIGTERM or SIGINT.
 
 When the program ends, what is left of its processes is killed, and the guard ends with its exit code. A forked shadow
-kills the program's process group when the guard itself is killed.
+kills the program's process group when the guard itself is killed. FILE tells session and process group, for finding the
+program should even that fail.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import json
 import os
 import select
 import signal
@@ -30,7 +32,7 @@ _POLL_S = 1.0
 def main(arguments: list[str]) -> int:
     """Run the program; return its exit code, 128 + N where signal N ended it."""
     options, command = _split(arguments)
-    grace_s = float(options[1]) if options else _DEFAULT_GRACE_S
+    grace_s = float(options.get("--grace", _DEFAULT_GRACE_S))
     caller = os.getppid()
     wake = _wake_on_signals()
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
@@ -42,6 +44,8 @@ def main(arguments: list[str]) -> int:
         preexec_fn=lambda: _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL),  # noqa: PLW1509
     )
     shadow, lifeline = _fork_shadow(program.pid)
+    if "--record" in options:
+        _record(options["--record"], program.pid)
     _wait_for_end(program, wake, caller)
     code = _end(program, grace_s)
     _kill_descendants(program.pid, spare=shadow)
@@ -51,11 +55,28 @@ def main(arguments: list[str]) -> int:
     return code if code >= 0 else 128 - code
 
 
-def _split(arguments: list[str]) -> tuple[list[str], list[str]]:
+def _split(arguments: list[str]) -> tuple[dict[str, str], list[str]]:
     if "--" not in arguments or arguments[-1] == "--":
-        raise SystemExit("usage: guard.py [--grace SECONDS] -- PROGRAM ARGUMENT...")
+        raise SystemExit("usage: guard.py [--grace SECONDS] [--record FILE] -- PROGRAM ARGUMENT...")
     place = arguments.index("--")
-    return arguments[:place], arguments[place + 1 :]
+    return dict(zip(arguments[:place:2], arguments[1:place:2], strict=True)), arguments[place + 1 :]
+
+
+def boot_id() -> str:
+    """Return what tells this run of the machine from others, whose process ids mean nothing now."""
+    with contextlib.suppress(OSError), open("/proc/sys/kernel/random/boot_id", encoding="ascii") as stream:  # noqa: PTH123
+        return stream.read().strip()
+    return ""
+
+
+def _record(path: str, group: int) -> None:
+    content = {"boot": boot_id(), "session": os.getsid(0), "group": group}
+    temporary = f"{path}.{os.getpid()}"
+    # Without room on the disk the program still runs, guarded all the same.
+    with contextlib.suppress(OSError):
+        with open(temporary, "w", encoding="ascii") as stream:  # noqa: PTH123
+            json.dump(content, stream)
+        os.replace(temporary, path)  # noqa: PTH105
 
 
 def _wake_on_signals() -> int:

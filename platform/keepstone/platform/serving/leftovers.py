@@ -1,9 +1,14 @@
-"""Processes of an engine whose app is gone: found by a mark in their environment, which all descendants inherit."""
+"""Processes of an engine whose app is gone.
+
+They are found by a mark in their environment, which descendants inherit, and by the session and process group that the
+guard recorded: vLLM's workers rename themselves, which overwrites the environment that others see.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
 import socket
 from pathlib import Path
@@ -12,20 +17,47 @@ import psutil
 import structlog
 
 from keepstone.platform.errors import Conflict
+from keepstone.platform.serving import guard
 
 HOME_MARK = "KS_ENGINE_HOME"
+RECORD = Path("engine", "engine.json")
 _GRACE_S = 10.0
 _log = structlog.get_logger(__name__)
 
 
 def leftovers(home: Path) -> list[psutil.Process]:
     """Return the living processes of engines that were started for `home`. Call it while holding the engine's lock."""
-    found = []
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error, OSError):
-            if process.pid != os.getpid() and process.environ().get(HOME_MARK) == str(home):
-                found.append(process)
-    return found
+    recorded = _recorded(home)
+    return [
+        process
+        for process in psutil.process_iter()
+        if process.pid != os.getpid() and (_is_marked(process, home) or _is_recorded(process.pid, recorded))
+    ]
+
+
+def _is_marked(process: psutil.Process, home: Path) -> bool:
+    try:
+        return process.environ().get(HOME_MARK) == str(home)
+    except (psutil.Error, OSError):
+        return False
+
+
+def _is_recorded(pid: int, recorded: tuple[int, int] | None) -> bool:
+    # The kernel gives no number to a new process while it still names a group or session with members.
+    try:
+        return recorded is not None and (os.getsid(pid), os.getpgid(pid)) == recorded
+    except OSError:
+        return False
+
+
+def _recorded(home: Path) -> tuple[int, int] | None:
+    """Return session and process group of the engine that was last started in this run of the machine."""
+    try:
+        content = json.loads((home / RECORD).read_text(encoding="ascii"))
+        found = int(content["session"]), int(content["group"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return found if content["boot"] == guard.boot_id() else None
 
 
 def end_leftovers(home: Path) -> int:

@@ -9,7 +9,9 @@ supervisor.stop(drain_s=30)
 
 from __future__ import annotations
 
+import errno
 import re
+import socket
 import subprocess
 import sys
 import threading
@@ -27,7 +29,7 @@ from keepstone.platform.errors import EngineUnavailable, KeepstoneError
 from keepstone.platform.locks import exclusive_lock
 from keepstone.platform.serving import guard
 from keepstone.platform.serving.enginelog import engine_log, explain_death, open_log
-from keepstone.platform.serving.leftovers import HOME_MARK, end_leftovers, refuse_used_port
+from keepstone.platform.serving.leftovers import HOME_MARK, RECORD, end_leftovers, refuse_used_port
 from keepstone.platform.serving.vllm import Launch
 
 State = Literal["off", "starting", "ready", "restarting", "failed", "draining", "stopped"]
@@ -88,6 +90,7 @@ class EngineSupervisor:
         self._patience = patience or Patience()
         self._changed = threading.Condition()
         self._stop = threading.Event()
+        self._wake = threading.Event()
         self._thread: threading.Thread | None = None
         self._status = EngineStatus(
             state="off", message="The engine is off", since=utc_now(), restarts=0, pid=None, log_path=engine_log(home)
@@ -111,7 +114,11 @@ class EngineSupervisor:
             return self._status
 
     def explain(self) -> str | None:
-        """Return why the engine does not answer, as far as is known; None while it should answer."""
+        """Return why the engine does not answer, as far as is known; None while it should answer.
+
+        Whoever asks has met a silent engine, so it is looked at at once.
+        """
+        self._wake.set()
         status = self.status()
         if status.state == "ready":
             return None
@@ -145,6 +152,7 @@ class EngineSupervisor:
         if draining:
             self._drain(time.monotonic() + drain_s)
         self._stop.set()
+        self._wake.set()
         if thread is not None:
             thread.join()
         with self._changed:
@@ -196,9 +204,9 @@ class EngineSupervisor:
             self._end(process)
 
     def _spawn(self, log: IO[bytes]) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-I", "-S", guard.__file__, "--grace", str(self._patience.grace_s), "--"]
+        command = [sys.executable, "-I", "-S", guard.__file__, "--grace", str(self._patience.grace_s)]
         return subprocess.Popen(
-            [*command, *self._launch.command],
+            [*command, "--record", str(self._home / RECORD), "--", *self._launch.command],
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -211,9 +219,11 @@ class EngineSupervisor:
         started = heard = time.monotonic()
         ready_at: float | None = None
         with httpx.Client(timeout=5.0, trust_env=False) as client:
-            while not self._stop.wait(self._patience.poll_s) and process.poll() is None:
+            while not self._stop.is_set() and process.poll() is None:
+                asked = self._wake.wait(self._patience.poll_s)
+                self._wake.clear()
                 now = time.monotonic()
-                if ready_at is not None and now - heard < _HEALTH_EVERY_S:
+                if ready_at is not None and now - heard < _HEALTH_EVERY_S and not asked:
                     continue
                 if self._is_healthy(client):
                     heard = now
@@ -221,6 +231,8 @@ class EngineSupervisor:
                         ready_at = now
                         self._set("ready", f"The engine serves {self._launch.model}")
                         _log.info("engine.ready", model=self._launch.model, took_s=round(now - started, 1))
+                elif ready_at is not None and self.status().state == "ready" and self._is_gone():
+                    self._set("restarting", "The engine has died and is being restarted")
                 elif ready_at is None and now - started > self._patience.start_s:
                     _log.warning("engine.start_timed_out", after_s=self._patience.start_s)
                     break
@@ -235,6 +247,12 @@ class EngineSupervisor:
             return client.get(self._launch.health_url).status_code == httpx.codes.OK
         except httpx.HTTPError:
             return False
+
+    def _is_gone(self) -> bool:
+        """Tell whether nobody listens on the port any more: the server is dead, though its guard still cleans up."""
+        with socket.socket() as probe:
+            probe.settimeout(1.0)
+            return probe.connect_ex(("127.0.0.1", self._launch.port)) == errno.ECONNREFUSED
 
     def _end(self, process: subprocess.Popen[bytes]) -> None:
         """Close the guard's pipe, which ends the engine; the guard itself is killed only if it hangs."""

@@ -21,6 +21,8 @@ from keepstone.platform.settings import EngineSettings
 
 _HOST = "127.0.0.1"
 _GIB = 1024**3
+# A small model fills its JSON with blanks where it may. vLLM wants the backend named for that.
+_COMPACT_JSON = '{"backend": "xgrammar", "disable_any_whitespace": true}'
 # What the rest of Keepstone relies on, or what would let a model's files run code.
 _RESERVED = frozenset({
     "--allowed-local-media-path", "--api-key", "--config", "--enable-prompt-embeds", "--host", "--model",
@@ -107,6 +109,7 @@ def build_launch(
         "--no-enable-log-requests",
         "--disable-uvicorn-access-log",
         "--disable-fastapi-docs",
+        *("--structured-outputs-config", _COMPACT_JSON),
         *(_gpu_arguments(settings, machine) if machine.gpus else _cpu_arguments(settings, machine)),
         *settings.extra_args,
     ]

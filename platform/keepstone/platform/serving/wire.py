@@ -43,8 +43,7 @@ def request_body(request: ChatRequest, model: str, *, stream: bool, flavour: Fla
         if request.grammar is not None:
             body["structured_outputs"] = {"grammar": request.grammar}
         elif request.json_schema is not None:
-            # A small model fills its answer with blanks where the grammar lets it.
-            body["structured_outputs"] = {"json": dict(request.json_schema), "disable_any_whitespace": True}
+            body["structured_outputs"] = {"json": dict(request.json_schema)}
     elif request.json_schema is not None:
         schema = {"name": "answer", "schema": dict(request.json_schema), "strict": True}
         body["response_format"] = {"type": "json_schema", "json_schema": schema}
