@@ -30,5 +30,14 @@ def current_principal(connection: HTTPConnection) -> Principal:
     raise Unauthenticated("This path needs a credential", fix="Sign in, or send `Authorization: Bearer ks_...`")
 
 
-TheRuntime = Annotated[Runtime, Depends(current_runtime)]
-CurrentPrincipal = Annotated[Principal, Depends(current_principal)]
+# FastAPI calls dependencies that are no coroutines in a thread each, which costs more than all they do.
+async def _runtime(connection: HTTPConnection) -> Runtime:
+    return current_runtime(connection)
+
+
+async def _principal(connection: HTTPConnection) -> Principal:
+    return current_principal(connection)
+
+
+TheRuntime = Annotated[Runtime, Depends(_runtime)]
+CurrentPrincipal = Annotated[Principal, Depends(_principal)]
