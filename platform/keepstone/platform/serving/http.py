@@ -202,7 +202,7 @@ class HttpEngine:
             return EngineUnavailable("The engine refused the key", fix="Mend engine.api_key in keepstone.toml")
         if 300 <= status < 400:
             return EngineUnavailable("The engine's address only redirects", fix="Mend engine.url in keepstone.toml")
-        return EngineUnavailable(f"The engine failed: {message or f'HTTP {status}'}", fix=self._fix)
+        return EngineUnavailable(self._explain() or f"The engine failed: {message or f'HTTP {status}'}", fix=self._fix)
 
     @contextmanager
     def _worded_errors(self) -> Iterator[None]:

@@ -9,9 +9,7 @@ supervisor.stop(drain_s=30)
 
 from __future__ import annotations
 
-import errno
 import re
-import socket
 import subprocess
 import sys
 import threading
@@ -61,7 +59,9 @@ class Patience:
     start_s: float = 900.0
     """From the start until it answers."""
     unhealthy_s: float = 60.0
-    """Without a healthy answer, until it is restarted."""
+    """Without any answer, until it is restarted."""
+    dead_s: float = 5.0
+    """For the rest of an engine that has died to end by itself."""
     poll_s: float = 0.5
     grace_s: float = 20.0
     """Between SIGTERM and SIGKILL."""
@@ -225,34 +225,35 @@ class EngineSupervisor:
                 now = time.monotonic()
                 if ready_at is not None and now - heard < _HEALTH_EVERY_S and not asked:
                     continue
-                if self._is_healthy(client):
+                health = self._health(client)
+                if health == "well":
                     heard = now
                     if ready_at is None:
                         ready_at = now
-                        self._set("ready", f"The engine serves {self._launch.model}")
                         _log.info("engine.ready", model=self._launch.model, took_s=round(now - started, 1))
-                elif ready_at is not None and self.status().state == "ready" and self._is_gone():
-                    self._set("restarting", "The engine has died and is being restarted")
-                elif ready_at is None and now - started > self._patience.start_s:
-                    _log.warning("engine.start_timed_out", after_s=self._patience.start_s)
-                    break
-                elif ready_at is not None and now - heard > self._patience.unhealthy_s:
-                    _log.warning("engine.hangs", silent_s=round(now - heard, 1))
-                    break
+                    if self.status().state != "ready":
+                        self._set("ready", f"The engine serves {self._launch.model}")
+                elif ready_at is None:
+                    if now - started > self._patience.start_s:
+                        _log.warning("engine.start_timed_out", after_s=self._patience.start_s)
+                        break
+                else:
+                    if health == "dead" and self.status().state == "ready":
+                        self._set("restarting", "The engine has died and is being restarted")
+                    if now - heard > (self._patience.dead_s if health == "dead" else self._patience.unhealthy_s):
+                        _log.warning("engine.hangs", silent_s=round(now - heard, 1))
+                        break
         lived_s = round(time.monotonic() - ready_at, 1) if ready_at is not None else None
         return lived_s, process.poll()
 
-    def _is_healthy(self, client: httpx.Client) -> bool:
+    def _health(self, client: httpx.Client) -> Literal["well", "dead", "silent"]:
+        """Ask the engine; `dead` when nobody listens or it says itself that it cannot go on, which never mends."""
         try:
-            return client.get(self._launch.health_url).status_code == httpx.codes.OK
+            return "well" if client.get(self._launch.health_url).status_code == httpx.codes.OK else "dead"
+        except httpx.ConnectError:
+            return "dead"
         except httpx.HTTPError:
-            return False
-
-    def _is_gone(self) -> bool:
-        """Tell whether nobody listens on the port any more: the server is dead, though its guard still cleans up."""
-        with socket.socket() as probe:
-            probe.settimeout(1.0)
-            return probe.connect_ex(("127.0.0.1", self._launch.port)) == errno.ECONNREFUSED
+            return "silent"
 
     def _end(self, process: subprocess.Popen[bytes]) -> None:
         """Close the guard's pipe, which ends the engine; the guard itself is killed only if it hangs."""
