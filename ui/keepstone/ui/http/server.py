@@ -137,12 +137,12 @@ def _leave(number: int, frame: FrameType | None) -> None:
     raise SystemExit(0)
 
 
-def main() -> None:
+def main(*, open_runtime: OpenRuntime = Runtime.open) -> None:
     """Serve with the settings of the environment; `--detached` logs to the file in the home folder only."""
     try:
         settings = load_settings()
         logs.configure(settings.logging, settings.home / "logs", to_stderr="--detached" not in sys.argv)
-        serve(settings)
+        serve(settings, open_runtime=open_runtime)
     except KeepstoneError as error:
         # What is wrong is said; where in the code it was found helps nobody.
         log.error("app.failed", code=error.code, reason=error.message, fix=error.fix)  # noqa: TRY400
