@@ -13,6 +13,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import sqlalchemy as sa
@@ -34,8 +35,21 @@ from keepstone.retrieval.types import Hit
 # What lies behind is not read: the encoder cuts far earlier, and so many words find no less.
 _MAX_QUERY_CHARS = 20_000
 _MAX_TERMS = 128
-# Read this many more than asked for, in case some were deleted a moment ago.
-_SPARE_HITS = 20
+# Read so many more than asked for, in case some were deleted a moment ago.
+_SPARE_HITS = 5
+
+_HYDRATE = sa.select(
+    ChunkRow.id,
+    ChunkRow.document_id,
+    ChunkRow.collection_id,
+    ChunkRow.text,
+    ChunkRow.start,
+    ChunkRow.end,
+    ChunkRow.page,
+    ChunkRow.context,
+    DocumentRow.name,
+    DocumentRow.sha256,
+).join(DocumentRow, DocumentRow.id == ChunkRow.document_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,14 +170,12 @@ class Searcher:
                 break
         return tuple(hits[:k])
 
-    def _rows(self, scope: Scope, ids: Sequence[int]) -> dict[int, sa.Row[ChunkRow, str, str | None]]:
+    def _rows(self, scope: Scope, ids: Sequence[int]) -> dict[int, Any]:
         with self._database.reading() as session:
             found = session.execute(
-                sa.select(ChunkRow, DocumentRow.name, DocumentRow.sha256)
-                .join(DocumentRow, DocumentRow.id == ChunkRow.document_id)
-                .where(ChunkRow.id.in_(ids), ChunkRow.collection_id.in_(scope.collection_ids))
+                _HYDRATE.where(ChunkRow.id.in_(ids), ChunkRow.collection_id.in_(scope.collection_ids))
             )
-            return {row[0].id: row for row in found}
+            return {row.id: row for row in found}
 
 
 def _candidates(index: CollectionIndex, question: _Question, clock: _Clock) -> _Candidates:
@@ -207,19 +219,18 @@ def _pooled(parts: Sequence[_Candidates]) -> _Candidates:
     )
 
 
-def _hit(row: sa.Row[ChunkRow, str, str | None], score: float, dense: float, lexical: float) -> Hit:
-    chunk, name, sha256 = row
+def _hit(row: Any, score: float, dense: float, lexical: float) -> Hit:
     return Hit(
-        chunk_id=chunk.id,
-        document_id=chunk.document_id,
-        document_name=name,
-        document_sha256=sha256 or "",
-        collection_id=chunk.collection_id,
-        text=chunk.text,
-        start=chunk.start,
-        end=chunk.end,
-        page=chunk.page,
-        context=chunk.context,
+        chunk_id=row.id,
+        document_id=row.document_id,
+        document_name=row.name,
+        document_sha256=row.sha256 or "",
+        collection_id=row.collection_id,
+        text=row.text,
+        start=row.start,
+        end=row.end,
+        page=row.page,
+        context=row.context,
         score=score,
         dense_score=None if np.isnan(dense) else dense,
         lexical_score=None if np.isnan(lexical) else lexical,

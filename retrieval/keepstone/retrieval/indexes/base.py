@@ -102,7 +102,7 @@ class VectorIndex(ChunkIndex, Protocol):
         """
 
     def scores(self, vector: NDArray[np.float32], ids: Sequence[int]) -> NDArray[np.float64]:
-        """Return the cosine similarity of each of these chunks, NaN for those it does not hold."""
+        """Return the cosine similarity of each of these chunks to within 0.0001, NaN for those it does not hold."""
 
 
 class LexicalIndex(ChunkIndex, Protocol):

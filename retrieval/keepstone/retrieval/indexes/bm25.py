@@ -110,9 +110,10 @@ class Bm25Index:
         """Return the `k` chunks of highest BM25 score among those that hold any of the terms."""
         searcher = self._searcher
         query = self._query(terms, allowed)
-        if query is None or k <= 0:
+        limit = min(k, searcher.num_docs)
+        if query is None or limit <= 0:
             return EMPTY_RANKING
-        hits = searcher.search(query, limit=k, count=False).hits
+        hits = searcher.search(query, limit=limit, count=False).hits
         ids = np.array(searcher.fast_field_values("id", [address for _, address in hits]), dtype=np.int64)
         scores = np.array([score for score, _ in hits], dtype=np.float64)
         order = np.lexsort((ids, -scores))

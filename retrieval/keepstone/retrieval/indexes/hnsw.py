@@ -1,8 +1,8 @@
 """Vectors in memory: hierarchical navigable small worlds (Malkov and Yashunin, 2016) by hnswlib.
 
-The graph lives in memory; `save` writes a snapshot beside a JSON file that names it. The JSON file is replaced last and
-in one step, so that a reader finds the old snapshot or the new one; a snapshot that is torn, or of another encoder,
-counts as none.
+The graph lives in memory; `save` writes a snapshot, two files, beside a JSON file that names them. The JSON file is
+replaced last and in one step, so that a reader finds the old snapshot or the new one; a snapshot that is torn, or of
+another encoder, counts as none.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -26,13 +26,14 @@ from keepstone.platform.errors import StorageFull, storage_errors
 from keepstone.retrieval.indexes.base import EMPTY_RANKING, UNBUILT, Position, Ranking
 from keepstone.retrieval.indexes.files import fsync_path, write_atomically
 from keepstone.retrieval.indexes.rwlock import ReadWriteLock
+from keepstone.retrieval.indexes.vector_table import VectorTable
 
 M = 16
 """Links of a node on each layer; twice as many on the lowest."""
 EF_CONSTRUCTION = 100
 """Candidates looked at for each new node's links."""
 
-_FORMAT = 1
+_FORMAT = 2
 _SIDECAR = "vectors.json"
 _FIRST_CAPACITY = 1024
 # Vectors added under one hold of the lock: some milliseconds, for which searches wait.
@@ -40,7 +41,10 @@ _ADD_ROWS = 64
 _ADD_THREADS = min(4, os.cpu_count() or 1)
 # Up to so many allowed ids are compared one by one, which is exact and faster than a walk through the graph.
 _SCAN_ALLOWED = 4000
-_SCAN_ROWS = 8192
+# Half precision may order near-equal vectors wrongly; so many more are compared once again in full.
+_SCAN_SPARE = 32
+# Vectors taken out of the graph at once, while no Python code can run.
+_MOVED_ROWS = 256
 # Deleted nodes stay in the graph as stepping stones until new ones take their places, or there are too many of them.
 _MIN_DELETED_TO_COMPACT = 1000
 
@@ -63,7 +67,7 @@ class HnswIndex:
         self._lock = ReadWriteLock()
         folder.mkdir(parents=True, exist_ok=True)
         self._graph = self._new_graph(_FIRST_CAPACITY)
-        self._live: set[int] = set()
+        self._table = VectorTable(dimension)
         self._position = self._durable = UNBUILT
         self._load()
 
@@ -80,18 +84,18 @@ class HnswIndex:
     @property
     def count(self) -> int:
         """Number of vectors."""
-        return len(self._live)
+        return len(self._table)
 
     @property
     def memory_bytes(self) -> int:
-        """Vectors, links, and the table of ids."""
+        """Graph and table."""
         per_node = self._dimension * 4 + M * 2 * 4 + 16
-        return int(self._graph.get_max_elements()) * per_node + len(self._live) * 100
+        return int(self._graph.get_max_elements()) * per_node + self._table.memory_bytes
 
     def ids(self) -> NDArray[np.int64]:
         """Return all ids, ascending."""
         with self._lock.reading():
-            return _sorted_ids(self._live)
+            return self._table.ids()
 
     def apply(self, removed: Sequence[int], added: Mapping[int, NDArray[np.float32]], position: Position) -> None:
         """Remove and add vectors; removing what is not there and adding what is changes nothing."""
@@ -99,7 +103,7 @@ class HnswIndex:
             for each in removed:
                 self._remove(each)
         self._compact_if_needed()
-        new = [each for each in added if each not in self._live]
+        new = [each for each in added if each not in self._table]
         for start in range(0, len(new), _ADD_ROWS):
             some = new[start : start + _ADD_ROWS]
             vectors = np.stack([added[each] for each in some])
@@ -113,29 +117,21 @@ class HnswIndex:
     ) -> Ranking:
         """Return the `k` vectors of highest inner product among the allowed ones."""
         with self._lock.reading():
-            if allowed is not None:
-                chosen = self._live.intersection(allowed)
-                if exact or len(chosen) <= _SCAN_ALLOWED:
-                    return self._scan(vector, k, chosen)
-                return self._walk(vector, min(k, len(chosen)), chosen)
-            if exact:
-                return self._scan(vector, k, self._live)
-            return self._walk(vector, min(k, len(self._live)), None)
+            chosen = None if allowed is None else {each for each in allowed if each in self._table}
+            if exact or (chosen is not None and len(chosen) <= _SCAN_ALLOWED):
+                return self._scan(vector, k, chosen)
+            return self._walk(vector, k, chosen)
 
     def scores(self, vector: NDArray[np.float32], ids: Sequence[int]) -> NDArray[np.float64]:
         """Return the inner product with each of these vectors, NaN for those that are not here."""
-        found = np.full(len(ids), np.nan)
         with self._lock.reading():
-            rows = [row for row, each in enumerate(ids) if each in self._live]
-            if rows:
-                found[rows] = np.asarray(self._graph.get_items([ids[row] for row in rows])) @ vector
-        return found
+            return self._table.scores(vector, ids)
 
     def clear(self) -> None:
         """Forget all vectors, and the snapshot."""
         with self._lock.writing():
             (self._folder / _SIDECAR).unlink(missing_ok=True)
-            self._graph, self._live = self._new_graph(_FIRST_CAPACITY), set()
+            self._graph, self._table = self._new_graph(_FIRST_CAPACITY), VectorTable(self._dimension)
             self._position = self._durable = UNBUILT
         self._remove_snapshots(keep="")
 
@@ -145,23 +141,25 @@ class HnswIndex:
             position = self._position
             if position == self._durable:
                 return
-            name = f"vectors-{position.seq}-{secrets.token_hex(4)}.hnsw"
+            name = f"vectors-{position.seq}-{secrets.token_hex(4)}"
+            graph, table = self._folder / f"{name}.hnsw", self._folder / f"{name}.npy"
             try:
                 with storage_errors("writing the vector index"):
-                    self._write_graph(self._folder / name)
+                    self._write_graph(graph)
+                    self._table.save(table)
+                    fsync_path(table)
                     sidecar = {
                         "format": _FORMAT,
-                        "file": name,
-                        "sha256": _sha256(self._folder / name),
+                        "files": {path.name: _sha256(path) for path in (graph, table)},
                         "encoder": self._encoder,
                         "dimension": self._dimension,
                         "nodes": self._graph.get_current_count(),
-                        "deleted": sorted(set(self._graph.get_ids_list()) - self._live),
                         "position": asdict(position),
                     }
                     write_atomically(self._folder / _SIDECAR, json.dumps(sidecar).encode())
             except BaseException:
-                (self._folder / name).unlink(missing_ok=True)
+                graph.unlink(missing_ok=True)
+                table.unlink(missing_ok=True)
                 raise
             self._durable = position
         self._remove_snapshots(keep=name)
@@ -169,9 +167,10 @@ class HnswIndex:
     def close(self) -> None:
         """Let go of the memory."""
         with self._lock.writing():
-            self._graph, self._live = self._new_graph(1), set()
+            self._graph, self._table = self._new_graph(1), VectorTable(self._dimension)
 
     def _walk(self, vector: NDArray[np.float32], k: int, chosen: set[int] | None) -> Ranking:
+        k = min(k, len(self._table) if chosen is None else len(chosen))
         if k <= 0:
             return EMPTY_RANKING
         is_allowed = None if chosen is None else chosen.__contains__
@@ -179,16 +178,15 @@ class HnswIndex:
             labels, distances = self._graph.knn_query(vector, k=k, num_threads=1, filter=is_allowed)
         except RuntimeError:
             # The walk met fewer than k live nodes, as may happen where many were deleted.
-            return self._scan(vector, k, self._live if chosen is None else chosen)
+            return self._scan(vector, k, chosen)
         return _ranking(labels[0].astype(np.int64), 1.0 - distances[0].astype(np.float64), k)
 
-    def _scan(self, vector: NDArray[np.float32], k: int, chosen: Iterable[int]) -> Ranking:
-        ids = _sorted_ids(chosen)
-        scores = np.empty(len(ids))
-        for start in range(0, len(ids), _SCAN_ROWS):
-            some = ids[start : start + _SCAN_ROWS]
-            scores[start : start + len(some)] = np.asarray(self._graph.get_items(some)) @ vector
-        return _ranking(ids, scores, k)
+    def _scan(self, vector: NDArray[np.float32], k: int, chosen: set[int] | None) -> Ranking:
+        ids = self._table.nearest(vector, k + _SCAN_SPARE, chosen) if k > 0 else []
+        if not ids:
+            return EMPTY_RANKING
+        scores = np.asarray(self._graph.get_items(ids)) @ vector
+        return _ranking(np.array(ids, dtype=np.int64), scores.astype(np.float64), k)
 
     def _add(self, ids: list[int], vectors: NDArray[np.float32]) -> None:
         graph = self._graph
@@ -196,26 +194,26 @@ class HnswIndex:
         if needed > graph.get_max_elements():
             graph.resize_index(max(needed, 2 * graph.get_max_elements()))
         graph.add_items(vectors, np.asarray(ids, dtype=np.uint64), num_threads=_ADD_THREADS, replace_deleted=True)
-        self._live.update(ids)
+        self._table.put(ids, vectors)
 
     def _remove(self, each: int) -> None:
-        if each in self._live:
+        if each in self._table:
             self._graph.mark_deleted(each)
-            self._live.remove(each)
+            self._table.remove(each)
 
     @property
     def _deleted_count(self) -> int:
-        return int(self._graph.get_current_count()) - len(self._live)
+        return int(self._graph.get_current_count()) - len(self._table)
 
     def _compact_if_needed(self) -> None:
         """Build the graph anew without the deleted nodes, once they are half of it: they cost memory and time."""
-        if self._deleted_count < max(_MIN_DELETED_TO_COMPACT, len(self._live)):
+        if self._deleted_count < max(_MIN_DELETED_TO_COMPACT, len(self._table)):
             return
         with self._lock.reading():
-            fresh = self._new_graph(max(_FIRST_CAPACITY, len(self._live)))
-            ids = _sorted_ids(self._live)
-            for start in range(0, len(ids), _SCAN_ROWS):
-                some = ids[start : start + _SCAN_ROWS]
+            ids = self._table.ids()
+            fresh = self._new_graph(max(_FIRST_CAPACITY, len(ids)))
+            for start in range(0, len(ids), _MOVED_ROWS):
+                some = ids[start : start + _MOVED_ROWS]
                 fresh.add_items(self._graph.get_items(some), some.astype(np.uint64), num_threads=_ADD_THREADS)
         # Only `apply` changes the graph, and this runs inside it, so nothing happened between the two locks.
         with self._lock.writing():
@@ -239,37 +237,34 @@ class HnswIndex:
     def _load(self) -> None:
         try:
             sidecar = json.loads((self._folder / _SIDECAR).read_bytes())
-            path = self._folder / Path(str(sidecar["file"])).name
-            wanted = (_FORMAT, self._encoder, self._dimension)
-            if (sidecar["format"], sidecar["encoder"], sidecar["dimension"]) != wanted:
+            if (sidecar["format"], sidecar["encoder"], sidecar["dimension"]) != (
+                _FORMAT,
+                self._encoder,
+                self._dimension,
+            ):
                 raise ValueError("made by another encoder or version")  # noqa: TRY301
-            if _sha256(path) != sidecar["sha256"]:
+            paths = [self._folder / Path(name).name for name in sidecar["files"]]
+            if [_sha256(path) for path in paths] != list(sidecar["files"].values()):
                 raise ValueError("damaged")  # noqa: TRY301
             graph = hnswlib.Index(space="ip", dim=self._dimension)
             capacity = max(_FIRST_CAPACITY, int(sidecar["nodes"]) * 5 // 4)
-            graph.load_index(str(path), max_elements=capacity, allow_replace_deleted=True)
+            graph.load_index(str(paths[0]), max_elements=capacity, allow_replace_deleted=True)
             graph.set_ef(self._ef_search)
-            live = set(graph.get_ids_list()) - {int(each) for each in sidecar["deleted"]}
+            table = VectorTable.load(paths[1], self._dimension)
             position = Position(**sidecar["position"])
         except FileNotFoundError:
             return
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, RuntimeError) as error:
             log.warning("vector_snapshot_ignored", folder=str(self._folder), reason=str(error))
             return
-        self._graph, self._live = graph, live
+        self._graph, self._table = graph, table
         self._position = self._durable = position
 
     def _remove_snapshots(self, keep: str) -> None:
-        for path in self._folder.glob("vectors-*.hnsw"):
-            if path.name != keep:
+        for path in self._folder.glob("vectors-*"):
+            if path.stem != keep:
                 with suppress(OSError):
                     path.unlink()
-
-
-def _sorted_ids(ids: Iterable[int]) -> NDArray[np.int64]:
-    found = np.fromiter(ids, dtype=np.int64)
-    found.sort()
-    return found
 
 
 def _ranking(ids: NDArray[np.int64], scores: NDArray[np.float64], k: int) -> Ranking:
