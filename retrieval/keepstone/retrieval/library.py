@@ -335,7 +335,9 @@ def clean_name(name: str) -> str:
         InvalidInput: nothing usable is left, or it is longer than 255 characters.
     """
     text = unicodedata.normalize("NFC", name).replace("\\", "/")
-    text = "".join(c for c in text if unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Co", "Cn"))
+    # Blanks of all widths become plain ones; what cannot be seen goes.
+    text = "".join(" " if unicodedata.category(c) == "Zs" else c for c in text)
+    text = "".join(c for c in text if unicodedata.category(c)[0] != "C" and unicodedata.category(c) not in ("Zl", "Zp"))
     parts = [part.strip() for part in text.split("/")]
     cleaned = "/".join(part for part in parts if part not in ("", ".", "..") and not re.fullmatch(r"[A-Za-z]:", part))
     if not cleaned or len(cleaned) > _MAX_NAME:
