@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 from pathlib import Path
 from typing import IO
 
@@ -52,11 +53,12 @@ def explain_death(log: Path, code: int | None) -> tuple[str, str]:
     lines = _tail(log)
     text = "\n".join(lines)
     fix = next((fix for sign, fix in _CAUSES if sign in text), f"Its log is {log}")
-    errors = [found[1] for line in lines if (found := _ERROR.search(line))]
+    loud = [line for line in lines if " INFO " not in line and " WARNING " not in line]
+    errors = [found[1] for line in loud if (found := _ERROR.search(line))]
     said = errors[-1] if errors else " | ".join(lines[-3:])
     ended = "It stopped answering" if code is None else f"It ended with exit code {code}"
-    if code == 128 + 9:
-        ended = "It was killed (out of memory, or by hand)"
+    if code == 128 + signal.SIGKILL:
+        return "It was killed: by hand, or because the memory ran out", fix
     return f"{ended}{f': {said[:400]}' if said else ''}".rstrip("."), fix
 
 

@@ -33,6 +33,7 @@ from keepstone.platform.serving.vllm import Launch
 State = Literal["off", "starting", "ready", "restarting", "failed", "draining", "stopped"]
 _RUNNING = re.compile(r"^vllm:num_requests_(?:running|waiting)\{[^}]*\} ([0-9.e+]+)$", re.MULTILINE)
 _HEALTH_EVERY_S = 2.0
+_DIED = "The engine has died and is being restarted"
 _log = structlog.get_logger(__name__)
 
 
@@ -201,6 +202,8 @@ class EngineSupervisor:
         try:
             return self._watch(process)
         finally:
+            if not self._stop.is_set() and self.status().state == "ready":
+                self._set("restarting", _DIED)  # at once: ending what is left of it takes a while
             self._end(process)
 
     def _spawn(self, log: IO[bytes]) -> subprocess.Popen[bytes]:
@@ -239,7 +242,7 @@ class EngineSupervisor:
                         break
                 else:
                     if health == "dead" and self.status().state == "ready":
-                        self._set("restarting", "The engine has died and is being restarted")
+                        self._set("restarting", _DIED)
                     if now - heard > (self._patience.dead_s if health == "dead" else self._patience.unhealthy_s):
                         _log.warning("engine.hangs", silent_s=round(now - heard, 1))
                         break
