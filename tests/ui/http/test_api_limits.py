@@ -9,6 +9,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from keepstone.platform.database import Database
 from keepstone.platform.errors import (
     Cancelled,
     Conflict,
@@ -167,10 +168,10 @@ async def test_an_unreachable_database_is_unavailable(
 
     key = key_of(runtime)
 
-    def away() -> None:
+    def away(self: Database) -> None:
         raise Unavailable("The database does not answer", fix="Start it")
 
-    monkeypatch.setattr(runtime.database, "reading", away)
+    monkeypatch.setattr(Database, "reading", away)
     async with client_of(app, key) as client:
         response = await client.get("/v1/collections")
     assert response.status_code == 503

@@ -150,6 +150,18 @@ def test_a_collection_wins_over_a_model_of_its_name(
         elsewhere.delete("/v1/collections/scripted")
 
 
+def test_anothers_collection_does_not_hide_the_model_of_its_name(
+    server: Served, runtime: Runtime, elsewhere: httpx.Client
+) -> None:
+    ingest(runtime, admin(runtime), "scripted", {"x.md": b"The warranty lasts two years."})
+    try:
+        api = openai.OpenAI(base_url=f"{server.url}/v1", api_key=key_of(runtime, "stranger"), max_retries=0)
+        completion = api.chat.completions.create(model="scripted", messages=QUESTION)
+        assert "keepstone" not in (completion.model_extra or {})
+    finally:
+        elsewhere.delete("/v1/collections/scripted")
+
+
 def test_models_tell_their_kind(api: openai.OpenAI) -> None:
     kinds = {model.id: model.model_extra["keepstone"]["kind"] for model in api.models.list()}
     assert kinds == {"manual": "collection", "scripted": "llm", "all-minilm-l6-v2": "encoder"}

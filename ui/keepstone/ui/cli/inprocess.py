@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 
 import httpx
 from anyio.from_thread import BlockingPortal, start_blocking_portal
@@ -40,6 +40,10 @@ def serve_in_process(settings: Settings) -> Iterator[httpx.Client]:
     """Return a client of the app in this process, which holds the home's lock until the block ends."""
     hush(settings)
     with open_runtime(settings) as runtime, local_key(runtime.database) as key, start_blocking_portal() as portal:
-        transport = InProcessTransport(create_app(runtime, web=False), portal)
-        with httpx.Client(transport=transport, base_url=settings.app_url, headers=bearer(key), timeout=3600) as http:
+        app = create_app(runtime, web=False)
+        transport = InProcessTransport(app, portal)
+        with (
+            closing(app.state.lookups),
+            httpx.Client(transport=transport, base_url=settings.app_url, headers=bearer(key), timeout=3600) as http,
+        ):
             yield http

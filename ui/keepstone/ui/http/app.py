@@ -7,6 +7,8 @@ From outside in: `Shield` (limits, headers, last errors), CORS, `Gate` (host, or
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
@@ -33,6 +35,7 @@ from keepstone.ui.http import (
 from keepstone.ui.http.auth import Authenticator
 from keepstone.ui.http.errors import install_error_handlers
 from keepstone.ui.http.gate import Gate
+from keepstone.ui.http.lookups import Lookups
 from keepstone.ui.http.origins import OriginGuard, normal_origins
 from keepstone.ui.http.shield import Shield
 from keepstone.ui.version import version
@@ -54,13 +57,24 @@ def create_app(runtime: Runtime, *, web: bool = True) -> FastAPI:
         web: whether the web pages are served too.
     """
     settings = runtime.settings.app
+    lookups = Lookups(runtime.database, runtime.settings.database_url)
     authenticator = Authenticator(
         runtime.database,
+        lookups,
         cookie=f"keepstone_{settings.port}",
         local_admin=None if settings.require_sign_in else _local_admin(runtime.database),
     )
-    app = FastAPI(title="Keepstone", version=version(), docs_url=None, redoc_url=None)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        del app
+        yield
+        lookups.close()
+        await runtime.engine.close()
+
+    app = FastAPI(title="Keepstone", version=version(), docs_url=None, redoc_url=None, lifespan=lifespan)
     app.state.runtime = runtime
+    app.state.lookups = lookups
     app.state.authenticator = authenticator
     install_error_handlers(app)
     for subject in _SUBJECTS:

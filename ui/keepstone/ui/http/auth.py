@@ -19,6 +19,7 @@ from keepstone.platform import accounts
 from keepstone.platform.access import Principal
 from keepstone.platform.database import Database
 from keepstone.platform.errors import KeepstoneError, Unauthenticated
+from keepstone.ui.http.lookups import Lookups
 
 log = structlog.get_logger(__name__)
 
@@ -43,12 +44,14 @@ class Authenticator:
 
     Args:
         database: where credentials are.
+        lookups: asks it for them.
         cookie: name of the session cookie.
         local_admin: whom requests without a credential stand for; None: sign-in is required.
     """
 
-    def __init__(self, database: Database, *, cookie: str, local_admin: Principal | None) -> None:
+    def __init__(self, database: Database, lookups: Lookups, *, cookie: str, local_admin: Principal | None) -> None:
         self.cookie = cookie
+        self._lookups = lookups
         self._database = database
         self._local_admin = local_admin
         self._touched: dict[str, float] = {}
@@ -58,8 +61,8 @@ class Authenticator:
         """Whether requests without a credential are refused."""
         return self._local_admin is None
 
-    def identify(self, connection: HTTPConnection) -> Identity:
-        """Return who asks. Reads the database: call it outside the event loop.
+    async def identify(self, connection: HTTPConnection) -> Identity:
+        """Return who asks.
 
         Raises:
             Unauthenticated: no credential, or one that does not work.
@@ -67,18 +70,18 @@ class Authenticator:
         key = presented_key(connection)
         # Without sign-in, clients that must send some key send a made-up one.
         if key is not None and (self._local_admin is None or key.startswith("ks_")):
-            return Identity(self._resolve(key, "api_key"), ambient=False)
+            return Identity(await self._resolve(key, "api_key"), ambient=False)
         if self._local_admin is not None:
             return Identity(self._local_admin, ambient=True)
         session = connection.cookies.get(self.cookie)
         if session is None:
             raise Unauthenticated("This needs a credential, and the request has none", fix=_FIX)
         # The login page makes a key that was typed there the cookie itself.
-        return Identity(self._resolve(session, "api_key" if session.startswith("ks_") else "session"), ambient=True)
+        kind: accounts.Kind = "api_key" if session.startswith("ks_") else "session"
+        return Identity(await self._resolve(session, kind), ambient=True)
 
-    def _resolve(self, secret: str, kind: accounts.Kind) -> Principal:
-        with self._database.reading() as session:
-            principal = accounts.resolve(session, secret, kind)
+    async def _resolve(self, secret: str, kind: accounts.Kind) -> Principal:
+        principal = await self._lookups.ask(lambda session: accounts.resolve(session, secret, kind))
         if time.monotonic() - self._touched.get(secret, -_TOUCH_EVERY_S) >= _TOUCH_EVERY_S:
             if len(self._touched) > 10_000:
                 self._touched.clear()

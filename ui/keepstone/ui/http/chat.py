@@ -22,7 +22,7 @@ from keepstone.platform.access import Principal
 from keepstone.platform.database.tables import CollectionRow
 from keepstone.platform.errors import InvalidInput, NotFound, Unavailable, did_you_mean
 from keepstone.platform.serving.engine import Message
-from keepstone.ui.http.dependencies import CurrentPrincipal, TheRuntime
+from keepstone.ui.http.dependencies import CurrentPrincipal, TheLookups, TheRuntime
 from keepstone.ui.http.forward import (
     CHAT_FIELDS,
     COMPLETION_FIELDS,
@@ -32,6 +32,7 @@ from keepstone.ui.http.forward import (
     json_object,
     text_of,
 )
+from keepstone.ui.http.lookups import Lookups
 from keepstone.ui.http.streams import DONE, EventResponse, event, unless_disconnected
 from keepstone.ui.http.wire import Completion
 from keepstone.ui.runtime import Runtime
@@ -54,12 +55,16 @@ class _Question:
 
 
 @router.post("/chat/completions", openapi_extra=_BODY, response_model=None)
-async def chat_completions(request: Request, runtime: TheRuntime, principal: CurrentPrincipal) -> Response:
+async def chat_completions(
+    request: Request, runtime: TheRuntime, principal: CurrentPrincipal, lookups: TheLookups
+) -> Response:
     """Answer a conversation, from a collection or by the bare model."""
     body = await json_object(request)
     name = _model_name(body)
     principal.needs_scope("read")
-    collection = await run_in_threadpool(_collection_named, runtime, principal, name)
+    collection = None
+    if not await _means_the_model(runtime, lookups, name):
+        collection = await run_in_threadpool(_collection_named, runtime, principal, name)
     if collection is None:
         return await forward(
             request, runtime.engine, "/chat/completions", engine_body(body, CHAT_FIELDS, runtime.engine)
@@ -100,28 +105,29 @@ def _model_name(body: Mapping[str, Any]) -> str:
     return name
 
 
+async def _means_the_model(runtime: Runtime, lookups: Lookups, name: str) -> bool:
+    """Tell, quickly, whether a name means the bare model: it does not where there is a collection of that name."""
+    bare = runtime.engine.model
+    if name != bare:
+        return name == f"{LLM_PREFIX}{bare}"
+    taken = await lookups.ask(lambda session: session.connection().execute(_WITH_NAME, {"name": name}).first())
+    return taken is None
+
+
 def _collection_named(runtime: Runtime, principal: Principal, name: str) -> str | None:
-    """Return the id of the collection of that name, or None when the name means the bare model.
+    """Return the id of the collection of that name; None when the caller may read none, and it is the model's name.
 
     Raises:
-        NotFound: it is neither.
+        NotFound: it is neither; the nearest name is told.
     """
-    bare = runtime.engine.model
-    if name == f"{LLM_PREFIX}{bare}" or (name == bare and not _is_taken(runtime, name)):
-        return None
     try:
         return runtime.library.collection(principal, name).id
     except NotFound as error:
-        if name == bare:
+        if name == runtime.engine.model:
             return None
         known = [info.name for info in runtime.library.collections(principal)]
-        raise NotFound(f"No model or collection {name!r}", fix=did_you_mean(name, [*known, bare])) from error
-
-
-def _is_taken(runtime: Runtime, name: str) -> bool:
-    """Tell whether anybody has a collection of that name: a quicker question than which ones the caller may read."""
-    with runtime.database.reading() as session:
-        return session.connection().execute(_WITH_NAME, {"name": name}).first() is not None
+        fix = did_you_mean(name, [*known, runtime.engine.model])
+        raise NotFound(f"No model or collection {name!r}", fix=fix) from error
 
 
 def _question(body: Mapping[str, Any]) -> _Question:

@@ -9,6 +9,7 @@ from starlette.requests import HTTPConnection
 
 from keepstone.platform.access import Principal
 from keepstone.platform.errors import Unauthenticated
+from keepstone.ui.http.lookups import Lookups
 from keepstone.ui.runtime import Runtime
 
 
@@ -39,5 +40,11 @@ async def _principal(connection: HTTPConnection) -> Principal:
     return current_principal(connection)
 
 
+async def _lookups(connection: HTTPConnection) -> Lookups:
+    lookups: Lookups = connection.app.state.lookups
+    return lookups
+
+
+TheLookups = Annotated[Lookups, Depends(_lookups)]
 TheRuntime = Annotated[Runtime, Depends(_runtime)]
 CurrentPrincipal = Annotated[Principal, Depends(_principal)]

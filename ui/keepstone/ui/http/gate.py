@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -57,7 +56,7 @@ class Gate:
         path = request.url.path
         request.state.principal = None
         try:
-            identity = await run_in_threadpool(self._authenticator.identify, request)
+            identity = await self._authenticator.identify(request)
         except Unauthenticated:
             if path in PUBLIC_PATHS:
                 self._guard.check_origin(request)
