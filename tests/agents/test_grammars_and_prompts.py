@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 
-from keepstone.agents.grammars import citing_grammar, quoting_grammar
+from keepstone.agents.grammars import choosing_grammar, citing_grammar
 from keepstone.agents.packing import pack
-from keepstone.agents.prompts import quote_prompt, write_prompt
+from keepstone.agents.prompts import choose_prompt, write_prompt
 from keepstone.agents.types import Passage
 from keepstone.platform.serving.engine import Message
 
@@ -15,9 +15,9 @@ def test_only_packed_numbers_can_be_cited() -> None:
     assert "[^\\[\\]]" in grammar
 
 
-def test_quotes_are_escaped_into_literals() -> None:
-    assert quoting_grammar([('Say "no"', 1)]) == 'root ::= "Say \\"no\\" [1]"\n'
-    assert quoting_grammar([("a", 1), ("b\\c", 2)]) == 'root ::= "a [1]" ("\\n" "b\\\\c [2]")?\n'
+def test_only_the_sentences_shown_can_be_chosen() -> None:
+    assert choosing_grammar(1) == 'root ::= "1"\n'
+    assert choosing_grammar(3) == 'root ::= "1" (" 2" (" 3")?)?\n'
 
 
 def test_a_passage_cannot_close_its_fence(passage_of: Callable[..., Passage]) -> None:
@@ -33,7 +33,7 @@ def test_the_stable_part_stands_first(passages: tuple[Passage, ...]) -> None:
     second = write_prompt("Two?", passages[:1], history)
     assert first[:3] == second[:3]
     assert first[-1].content.endswith("Question: One?")
-    assert quote_prompt("One?", passages)[0] == quote_prompt("Two?", passages)[0]
+    assert choose_prompt("One?", ["A."])[0] == choose_prompt("Two?", ["B."])[0]
 
 
 def test_packing_numbers_from_one_and_keeps_to_the_budget(passages: tuple[Passage, ...]) -> None:

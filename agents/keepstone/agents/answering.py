@@ -17,11 +17,12 @@ from anyio.to_thread import run_sync
 from keepstone.agents.checking import StreamChecker
 from keepstone.agents.condense import condense
 from keepstone.agents.evidence import ABSTAIN_BELOW, HITS_NEEDED, evidence_strength
-from keepstone.agents.grammars import citing_grammar, quoting_grammar
+from keepstone.agents.grammars import choosing_grammar, citing_grammar
 from keepstone.agents.packing import pack
-from keepstone.agents.prompts import PROMPT_VERSION, quote_prompt, write_prompt
-from keepstone.agents.quotes import find_quotes
+from keepstone.agents.prompts import PROMPT_VERSION, choose_prompt, write_prompt
+from keepstone.agents.quotes import Quote, find_quotes
 from keepstone.agents.record import provenance_record, store_answer
+from keepstone.agents.sentences import plain
 from keepstone.agents.support import Evidence
 from keepstone.agents.types import Answer, AnswerEvent, Claim, Finished, Found, Outcome, Passage, Searching, TextDelta
 from keepstone.platform.access import Principal, readable_scope
@@ -175,15 +176,14 @@ class Answerer:
             draft.outcome = "declined"
             yield draft.content
             return
-        request = await run_sync(self._request, draft, history, max_tokens, temperature)
         checker = StreamChecker(Evidence(draft.passages, draft.question))
         draft.claims = checker.claims
-        async with aclosing(self._engine.stream_chat(request)) as deltas:
-            async for delta in deltas:
-                piece = checker.feed(delta.text)
+        quoting = self._model.style == "quote"
+        raw_text = self._quoted(draft) if quoting else self._written(draft, history, max_tokens, temperature)
+        async with aclosing(raw_text) as raw:
+            async for text in raw:
+                piece = checker.feed(text)
                 draft.content = checker.content
-                if delta.finish_reason:
-                    draft.tokens = {"prompt": delta.prompt_tokens, "completion": delta.completion_tokens}
                 if piece:
                     yield piece
         rest = checker.finish()
@@ -192,26 +192,41 @@ class Answerer:
         if rest:
             yield rest
 
-    def _request(
+    async def _written(
         self, draft: _Draft, history: Sequence[Message], max_tokens: int | None, temperature: float | None
-    ) -> ChatRequest:
-        """Return what the model is asked, and the grammar that bounds what it can say."""
-        if self._model.style == "quote":
-            quotes = find_quotes(
-                draft.standalone, draft.passages, self._encoder, dense_weight=draft.result.dense_weight
-            )
-            if quotes:
-                return ChatRequest(
-                    messages=quote_prompt(draft.standalone, draft.passages),
-                    max_tokens=sum(2 * self._engine.count_tokens(quote.text) + 16 for quote in quotes),
-                    grammar=quoting_grammar([(quote.text, quote.number) for quote in quotes]),
-                )
-        return ChatRequest(
+    ) -> AsyncGenerator[str, None]:
+        """Yield the answer in the model's own words, as they come."""
+        request = ChatRequest(
             messages=write_prompt(draft.question, draft.passages, history),
             max_tokens=max_tokens or self._settings.max_answer_tokens,
             temperature=self._settings.temperature if temperature is None else temperature,
             grammar=citing_grammar([passage.number for passage in draft.passages]),
         )
+        async with aclosing(self._engine.stream_chat(request)) as deltas:
+            async for delta in deltas:
+                if delta.finish_reason:
+                    draft.tokens = {"prompt": delta.prompt_tokens, "completion": delta.completion_tokens}
+                yield delta.text
+
+    async def _quoted(self, draft: _Draft) -> AsyncGenerator[str, None]:
+        """Yield the sentences that the model points at, each with its mark."""
+        quotes = await run_sync(self._quotes, draft)
+        if not quotes:
+            quotes = [_whole(draft.passages[0])]
+        request = ChatRequest(
+            messages=choose_prompt(draft.standalone, [quote.text for quote in quotes]),
+            max_tokens=4 * len(quotes),
+            grammar=choosing_grammar(len(quotes)),
+        )
+        reply = await self._engine.chat(request)
+        draft.tokens = {"prompt": reply.prompt_tokens, "completion": reply.completion_tokens}
+        chosen = {1, *(int(word) for word in reply.text.split() if word.isdecimal())}
+        picked = [quote for number, quote in enumerate(quotes, 1) if number in chosen]
+        yield "\n".join(f"{quote.text} [{quote.number}]" for quote in picked)
+
+    def _quotes(self, draft: _Draft) -> list[Quote]:
+        weight = draft.result.dense_weight
+        return find_quotes(draft.standalone, draft.passages, self._encoder, dense_weight=weight)
 
     def _finish(self, draft: _Draft) -> Answer:
         draft.clock("total")
@@ -242,3 +257,9 @@ class Answerer:
             claims=tuple(draft.claims),
             record=record,
         )
+
+
+def _whole(passage: Passage) -> Quote:
+    """Return all of a passage as one quote, for one without a sentence worth quoting."""
+    text = plain(passage.text)
+    return Quote(passage.number, text, passage.hit.start, passage.hit.start + len(passage.text), score=0.0)

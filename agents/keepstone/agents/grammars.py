@@ -16,19 +16,13 @@ def citing_grammar(numbers: Sequence[int]) -> str:
     return f'root ::= piece+\npiece ::= [^\\[\\]] | "[" id "]"\nid ::= {ids}\n'
 
 
-def quoting_grammar(quotes: Sequence[tuple[str, int]]) -> str:
-    """Return a grammar for the given sentences, each with its passage's number: the first, then perhaps the next ones.
+def choosing_grammar(count: int) -> str:
+    """Return a grammar for the numbers of some of `count` sentences: the first, then perhaps the next ones.
 
-    Args:
-        quotes: (sentence, passage number), best first.
+    The first is always taken: the sentences come in the order in which search ranks them, and the models that are asked
+    to choose are too small to know better.
     """
-    lines = [f'"{_escape(sentence)} [{number}]"' for sentence, number in quotes]
     rest = ""
-    for line in reversed(lines[1:]):
-        rest = f' ("\\n" {line}{rest})?'
-    return f"root ::= {lines[0]}{rest}\n"
-
-
-def _escape(literal: str) -> str:
-    escaped = literal.replace("\\", "\\\\").replace('"', '\\"')
-    return escaped.replace("\n", "\\n").replace("\r", "\\r").replace("\t", "\\t")
+    for number in range(count, 1, -1):
+        rest = f' (" {number}"{rest})?'
+    return f'root ::= "1"{rest}\n'

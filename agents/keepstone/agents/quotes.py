@@ -1,7 +1,7 @@
 """Finding the sentences that may answer a question, for models too small to write an answer of their own.
 
-Such a model is asked to repeat one of these sentences and can do nothing else (`grammars.quoting_grammar`): its answer
-is always a true quotation.
+Such a model is asked which of these sentences are needed, and can do nothing else (`grammars.choosing_grammar`): the
+answer is always a true quotation.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _COMPLETE = re.compile(r"[.!?;。！？；][\"'”’)」]*\Z|\A\s*(?:\||[-*+•
 _TABLE_HEAD = re.compile(r"\|[^\n]*\n\s*\|[\s|:-]+(?:\n|\Z)")
 _SHORTEST_WORDS = 3
 _MOST = 2
-_CLOSE = 0.5
+_CLOSE = 1.0
 """How far behind the best quote another one may be, in standard deviations of the candidates' scores."""
 
 
@@ -34,7 +34,7 @@ class Quote:
     number: int
     """The passage's number."""
     text: str
-    """The sentence without Markdown marks: what the model may write."""
+    """The sentence without Markdown marks."""
     start: int
     end: int
     """Its characters in the document."""
