@@ -34,3 +34,8 @@ def test_quotes_point_at_their_characters_in_the_document(passage_of: Callable[.
 
 def test_nothing_worth_quoting_gives_nothing(passage_of: Callable[..., Passage]) -> None:
     assert quotes_of("Anything?", passage_of(1, "# Title only")) == []
+
+
+def test_a_capital_letter_among_chinese_is_no_heading(passage_of: Callable[..., Passage]) -> None:
+    text = "请按报警按钮。金属粉末着火，只能使用 D 类灭火器，严禁用水。"
+    assert quotes_of("金属粉末着火怎么办？", passage_of(1, text))[0] == "金属粉末着火，只能使用 D 类灭火器，严禁用水。"

@@ -94,10 +94,15 @@ def _worth_quoting(passage: Passage, start: int, end: int) -> bool:
         end - start <= _LONGEST
         and _COMPLETE.search(sentence)
         and not spoken.endswith(("?", "？"))
-        and not (spoken.isupper() or spoken in passage.hit.context)
+        and not (_is_shouted(spoken) or spoken in passage.hit.context)
         and not _TABLE_HEAD.match(passage.text, start)
         and len(set(tokens(spoken))) >= _SHORTEST_WORDS
     )
+
+
+def _is_shouted(text: str) -> bool:
+    """Tell whether most letters are capitals, as in headings of plain text; Chinese has none."""
+    return 2 * sum(letter.isupper() for letter in text) > sum(letter.isalpha() for letter in text)
 
 
 def _word_overlap(
