@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+from keepstone.platform import logs
 from keepstone.platform.serving.scripted import ScriptedEngine
-from keepstone.platform.settings import default_home
+from keepstone.platform.settings import LoggingSettings, default_home
 from keepstone.retrieval.encoder import HashEncoder
 from keepstone.ui.cli import inprocess
 from keepstone.ui.cli.main import app
@@ -27,6 +28,12 @@ from tests.ui.served import served
 
 ANSWER = "The warranty lasts two years. [1]"
 Keepstone = Callable[..., Result]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _logs() -> None:
+    """Keep the logs of apps that run in this process out of what commands print."""
+    logs.configure(LoggingSettings(level="error"))
 
 
 @pytest.fixture

@@ -62,6 +62,8 @@ def test_collections_and_documents_come_and_go(keepstone: Keepstone, folder: Pat
     table = keepstone("documents", "list", "-c", "manual")
     assert listed[0]["id"] in table.stdout
     assert "is empty" in table.stderr
+    failed = parsed(keepstone("documents", "list", "-c", "manual", "--state", "failed", "--json"))
+    assert [each["name"] for each in failed] == ["empty.txt"]
     care = listed[1]["id"]
     assert "sub/care.md" in keepstone("documents", "show", care).stdout
     assert "Clean the filter" in keepstone("documents", "show", care, "--text").stdout

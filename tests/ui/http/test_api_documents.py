@@ -175,6 +175,19 @@ async def test_lists_come_in_pages(client: httpx.AsyncClient, runtime: Runtime) 
     assert seen == sorted(files)
 
 
+async def test_lists_are_narrowed_by_state_and_name(client: httpx.AsyncClient, runtime: Runtime) -> None:
+    await _upload(client, runtime, "narrow", {"good.md": GUIDE.encode(), "bad.md": b"", "other.md": b"Other words."})
+    path = "/v1/collections/narrow/documents"
+
+    async def names(**query: Any) -> list[str]:
+        return [each["name"] for each in (await client.get(path, params=query)).json()["data"]]
+
+    assert await names(state="failed") == ["bad.md"]
+    assert await names(state=["failed", "ready"]) == ["bad.md", "good.md", "other.md"]
+    assert await names(containing="OO") == ["good.md"]
+    assert (await client.get(path, params={"state": "lost"})).status_code == 400
+
+
 @given(name=st.text(min_size=1, max_size=40))
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_any_file_name_is_stored_safely_or_refused(

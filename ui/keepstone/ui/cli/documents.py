@@ -21,11 +21,14 @@ Ids = Annotated[list[str], typer.Argument(metavar="ID...", help="Ids, as `docume
 def list_(
     collection: Annotated[str, typer.Option("--collection", "-c", help="Name of the collection.")],
     limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many.")] = 1000,
+    state: Annotated[
+        list[str] | None, typer.Option("--state", help="queued, loading, encoding, ready, failed or cancelled.")
+    ] = None,
 ) -> None:
     """List documents with their states."""
     with connect() as api:
         path = f"/v1/collections/{quote(collection, safe='')}/documents"
-        found = list(islice(api.pages(path, limit=min(limit, 1000)), limit))
+        found = list(islice(api.pages(path, limit=min(limit, 1000), state=state), limit))
     rows = [
         (each["id"], each["name"], each["state"], each["chunks"], size(each["size"]), ago(each["updated_at"]))
         for each in found

@@ -13,6 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 
 from keepstone.platform.access import Principal, find_collection
+from keepstone.platform.database.tables import DocumentState
 from keepstone.platform.errors import Conflict, InvalidInput, KeepstoneError
 from keepstone.retrieval.library import AddedDocument, DocumentInfo, DocumentText
 from keepstone.ui.http.dependencies import CurrentPrincipal, TheRuntime
@@ -41,15 +42,19 @@ _ADDED: Final = TypeAdapter(AddedDocument)
 
 
 @router.get("/collections/{name}/documents")
-def list_documents(
+def list_documents(  # noqa: PLR0917 - FastAPI passes them by name
     name: str,
     principal: CurrentPrincipal,
     runtime: TheRuntime,
     after: str | None = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    containing: Annotated[str, Query(max_length=255)] = "",
+    state: Annotated[list[DocumentState] | None, Query()] = None,
 ) -> Listing[DocumentInfo]:
-    """List the documents of a collection by name, a page at a time."""
-    documents = runtime.library.documents(principal, name, after=after, limit=limit)
+    """List the documents of a collection by name, a page at a time; of certain states and names, if asked for."""
+    documents = runtime.library.documents(
+        principal, name, after=after, limit=limit, containing=containing, states=state or ()
+    )
     return Listing(data=documents, next=documents[-1].name if len(documents) == limit else None)
 
 
