@@ -1,5 +1,7 @@
 """A follow-up must search for what was meant, and a model that invents words must not mislead the search."""
 
+import pytest
+
 from keepstone.agents.condense import condense
 from keepstone.platform.serving.engine import Message
 from keepstone.platform.serving.scripted import ScriptedEngine
@@ -33,3 +35,18 @@ async def test_small_models_are_not_asked() -> None:
     rewritten = await condense(engine, "And in China?", HISTORY, rewrite=False)
     assert rewritten.endswith("And in China?")
     assert engine.history == []
+
+
+@pytest.mark.parametrize(
+    "question", ["And in China?", "How much does it cost?", "Why?", "What about this one?", "那保修呢？"]
+)
+async def test_a_question_that_leans_on_the_one_before_takes_it_along(question: str) -> None:
+    assert await condense(ScriptedEngine(), question, HISTORY, rewrite=False) != question
+
+
+@pytest.mark.parametrize(
+    "question",
+    ["Our Corvan 220 says E14. What should we do?", "When is this year's summer party?", "宿舍一个月要交多少房租？"],
+)
+async def test_a_question_of_its_own_is_left_alone(question: str) -> None:
+    assert await condense(ScriptedEngine(), question, HISTORY, rewrite=False) == question

@@ -87,8 +87,9 @@ class EngineSettings(_Section):
     """Over how many stages the layers are spread."""
     data_parallel: int = Field(default=1, ge=1)
     """How many copies of the model serve side by side."""
-    compile: bool = True
-    """Whether vLLM compiles the model: a slower first start, a faster engine."""
+    compile: bool | None = None
+    """Whether vLLM compiles the model: a start that takes minutes longer on a CPU, more tokens per second after it.
+    Unset: on GPUs only."""
     max_streams: int = Field(default=64, ge=1)
     """How many requests may be with the engine at once; the others wait."""
     start_timeout_s: float = Field(default=900, gt=0)

@@ -107,6 +107,8 @@ def test_the_cpu_cache_grows_with_the_memory(memory_gib: float, gib: float) -> N
 
 def test_without_compiler_or_compilation_it_runs_eagerly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "--enforce-eager" in build(compile=False).command
+    assert "--enforce-eager" in build().command
+    assert "--enforce-eager" not in build(1).command
     assert "--enforce-eager" not in build(1, compile=True).command
     monkeypatch.setenv("PATH", str(tmp_path))
     assert "--enforce-eager" in build(compile=True).command

@@ -111,10 +111,9 @@ def build_launch(
         "--disable-fastapi-docs",
         *("--structured-outputs-config", _COMPACT_JSON),
         *(_gpu_arguments(settings, machine) if machine.gpus else _cpu_arguments(settings, machine)),
+        *(() if _compiles(settings, machine) else ("--enforce-eager",)),
         *settings.extra_args,
     ]
-    if not settings.compile or (not machine.gpus and shutil.which("g++") is None):
-        arguments.append("--enforce-eager")
     return Launch(
         command=(str(python), "-m", "vllm.entrypoints.openai.api_server", *arguments),
         environment=_environment(home, python, api_key, distributed=_is_distributed(settings, machine)),
@@ -126,6 +125,12 @@ def build_launch(
         max_streams=settings.max_streams,
         timeout_s=settings.request_timeout_s,
     )
+
+
+def _compiles(settings: EngineSettings, machine: Machine) -> bool:
+    if machine.gpus:
+        return settings.compile is not False
+    return settings.compile is True and shutil.which("g++") is not None
 
 
 def kv_cache_bytes(settings: EngineSettings, machine: Machine) -> int:
