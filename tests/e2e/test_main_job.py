@@ -88,7 +88,7 @@ def test_a_deleted_document_is_gone_from_the_next_answer(app: App, tmp_path: Pat
     app.run("ingest", str(path), "--collection", COLLECTION)
     found = app.json("search", "What colour is the vault?", "--collection", COLLECTION)
     assert "heliotrope" in str(found)
-    [document] = [each for each in app.json("documents", "list", "-c", COLLECTION)["data"] if each["name"] == path.name]
+    [document] = [each for each in app.json("documents", "list", "-c", COLLECTION) if each["name"] == path.name]
     app.run("documents", "delete", document["id"], "--yes")
     assert "heliotrope" not in str(app.json("search", "What colour is the vault?", "--collection", COLLECTION))
 
@@ -97,13 +97,13 @@ def test_the_web_page_answers_and_shows_the_cited_passage(app: App, browser: Bro
     page = browser.new_page(viewport={"width": 1280, "height": 800})
     page.goto(app.json("login")["url"])
     page.wait_for_url(re.compile(rf"{re.escape(app.url)}/?$"), timeout=30_000)
-    box = page.get_by_role("textbox").first
+    box = page.locator("#question textarea")
     box.fill(QUESTION)
     box.press("Enter")
     cite = page.locator("button.cite").first
     expect(cite).to_be_visible(timeout=120_000)
     cite.click()
-    expect(page.locator("mark").first).to_contain_text("cetone", timeout=30_000)
+    expect(page.locator("#reader mark.quote").first).to_contain_text("Acetone", timeout=30_000)
     page.close()
 
 
