@@ -4,14 +4,17 @@ encoder = SentenceEncoder(Path("models/all-minilm-l6-v2"), version="all-minilm-l
 vectors = encoder.encode_documents(["a passage", "another"])
 
 Bulk encoding sorts all texts by length, tokenizes in Rust in a thread that runs ahead of the model, and cuts batches by
-tokens instead of by texts: on a CPU those that fit into the cache are fastest.
+tokens instead of by texts: on a CPU those that fit into the cache are fastest. There each batch has a thread of its own,
+since threads that share a batch wait for each other at every layer, all the more when other processes want the cores.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import re
 import threading
+from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -39,6 +42,8 @@ _SLICE_CHARS = 100_000
 # No token is longer than this on average, so what lies behind it need not be tokenized.
 _MAX_CHARS_PER_TOKEN = 24
 _CPU_BATCH_TOKENS, _GPU_BATCH_TOKENS = 1600, 65_536
+# More would mostly wait for Python; what cores are left over share the batches.
+_MAX_WORKERS = 8
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 log = structlog.get_logger(__name__)
@@ -109,8 +114,22 @@ class SentenceEncoder:
         """Return the vectors of passages: shape (n, d), unit length, in the order of `texts`."""
         loaded = self._loaded
         vectors = np.empty((len(texts), loaded.dimension), dtype=np.float32)
-        for batch in self._batches([loaded.document_prompt + text for text in texts]):
-            vectors[batch.rows] = loaded.forward(batch, loaded.document_prompt_tokens)
+        running: deque[tuple[_Batch, Future[NDArray[np.float32]]]] = deque()
+
+        def finish_oldest() -> None:
+            batch, future = running.popleft()
+            vectors[batch.rows] = future.result()
+
+        try:
+            for batch in self._batches([loaded.document_prompt + text for text in texts]):
+                running.append((batch, loaded.workers.submit(loaded.forward, batch, loaded.document_prompt_tokens)))
+                if len(running) > 2 * loaded.worker_count:
+                    finish_oldest()
+            while running:
+                finish_oldest()
+        finally:
+            for _, future in running:
+                future.cancel()
         return vectors
 
     def encode_query(self, text: str) -> NDArray[np.float32]:
@@ -203,6 +222,9 @@ class _Loaded:
     query_prompt: str
     document_prompt_tokens: int
     query_prompt_tokens: int
+    workers: ThreadPoolExecutor
+    """Run the batches of bulk encoding."""
+    worker_count: int
     description: str
 
     @classmethod
@@ -248,6 +270,7 @@ class _Loaded:
         special = plain.num_special_tokens_to_add(is_pair=False)
         prompt_tokens = len(plain.encode(document_prompt, add_special_tokens=False))
         fused = where == "cpu" and _fuse(model)
+        worker_count = min(_MAX_WORKERS, torch.get_num_threads(), _cores()) if where == "cpu" else 1
         log.info("encoder_loaded", folder=folder.name, device=where, dtype=str(number_format), fused=fused)
         return cls(
             model=model,
@@ -263,6 +286,8 @@ class _Loaded:
             query_prompt=query_prompt,
             document_prompt_tokens=_leading_tokens(plain, document_prompt),
             query_prompt_tokens=_leading_tokens(plain, query_prompt),
+            workers=_workers(worker_count),
+            worker_count=worker_count,
             description=" ".join([where, str(number_format).removeprefix("torch."), *(["fused"] if fused else [])]),
         )
 
@@ -314,6 +339,30 @@ def check_folder(folder: Path) -> None:
             raise InvalidInput(f"The encoder in {folder} refers to files outside its folder", fix=fix)
         if any(part.glob("*.bin")) and not any(part.glob("*.safetensors")):
             raise InvalidInput(f"{part} holds pickled weights, which could run code", fix=fix)
+
+
+def _workers(count: int) -> ThreadPoolExecutor:
+    """Start threads that share the cores evenly: with as many threads as cores, each computes alone."""
+    import torch
+
+    cores = torch.get_num_threads()
+    everybody = threading.Barrier(count)
+
+    def claim_share() -> None:
+        if count > 1:
+            torch.set_num_threads(max(1, cores // count))
+        everybody.wait()
+
+    workers = ThreadPoolExecutor(max_workers=count, thread_name_prefix="encode")
+    for future in [workers.submit(claim_share) for _ in range(count)]:
+        future.result()
+    # The workers keep their share, but new threads would take the number that was set last.
+    torch.set_num_threads(cores)
+    return workers
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _native_dtype(device: str) -> torch.dtype:
