@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 
 from keepstone.platform.errors import InvalidInput, ModelMissing
 from keepstone.retrieval.encoder import Encoder, HashEncoder, knows_language
-from keepstone.retrieval.sentence_encoder import SentenceEncoder, _cut, check_folder
+from keepstone.retrieval.encoder_batches import cut
+from keepstone.retrieval.encoder_folder import check_folder
+from keepstone.retrieval.sentence_encoder import SentenceEncoder
 
 _TEXTS = ["the red fox", "", "a much longer text about a red fox " * 30, "the red fox", "狐狸 fox", "\ud800 \0 fox"]
 
@@ -199,7 +201,7 @@ class TestCheckFolder:
 @given(lengths=st.lists(st.integers(1, 60), min_size=1, max_size=50), batch_tokens=st.integers(1, 300))
 def test_batches_hold_every_text_once_within_the_budget(lengths: list[int], batch_tokens: int) -> None:
     rows = list(range(100, 100 + len(lengths)))
-    batches = _cut(rows, [[7] * length for length in lengths], batch_tokens, 0)
+    batches = cut(rows, [[7] * length for length in lengths], batch_tokens, 0)
     assert sorted(row for batch in batches for row in batch.rows.tolist()) == rows
     for batch in batches:
         assert batch.ids.size <= batch_tokens or len(batch.rows) == 1

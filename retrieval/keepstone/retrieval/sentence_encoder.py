@@ -4,13 +4,12 @@ encoder = SentenceEncoder(Path("models/all-minilm-l6-v2"), version="all-minilm-l
 vectors = encoder.encode_documents(["a passage", "another"])
 
 Bulk encoding sorts all texts by length, tokenizes in Rust in a thread that runs ahead of the model, and cuts batches by
-tokens instead of by texts: on a CPU those that fit into the cache are fastest. There each batch has a thread of its own,
-since threads that share a batch wait for each other at every layer, all the more when other processes want the cores.
+tokens instead of by texts: on a CPU those that fit into the cache are fastest. There each batch has a thread of its
+own, since threads that share a batch wait for each other at every layer, most of all when others want the cores too.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import threading
@@ -26,7 +25,9 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from keepstone.platform.errors import InvalidInput, ModelMissing
+from keepstone.platform.errors import InvalidInput
+from keepstone.retrieval.encoder_batches import Batch, cut, padded
+from keepstone.retrieval.encoder_folder import check_folder
 
 if TYPE_CHECKING:
     import torch
@@ -47,15 +48,6 @@ _MAX_WORKERS = 8
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class _Batch:
-    """Padded token ids, shape (rows, length), with the row numbers they belong to."""
-
-    rows: NDArray[np.int64]
-    ids: NDArray[np.int64]
-    mask: NDArray[np.int64]
 
 
 class SentenceEncoder:
@@ -114,7 +106,7 @@ class SentenceEncoder:
         """Return the vectors of passages: shape (n, d), unit length, in the order of `texts`."""
         loaded = self._loaded
         vectors = np.empty((len(texts), loaded.dimension), dtype=np.float32)
-        running: deque[tuple[_Batch, Future[NDArray[np.float32]]]] = deque()
+        running: deque[tuple[Batch, Future[NDArray[np.float32]]]] = deque()
 
         def finish_oldest() -> None:
             batch, future = running.popleft()
@@ -136,7 +128,7 @@ class SentenceEncoder:
         """Return the vector of a question: shape (d,), unit length."""
         loaded = self._loaded
         [encoding] = loaded.tokenize([loaded.query_prompt + text])
-        batch = _padded([0], [encoding.ids], loaded.pad_id)
+        batch = padded([0], [encoding.ids], loaded.pad_id)
         vector: NDArray[np.float32] = loaded.forward(batch, loaded.query_prompt_tokens)[0]
         return vector
 
@@ -164,17 +156,17 @@ class SentenceEncoder:
             yield start, tokenizer.encode(_encodable(text[start:end]), add_special_tokens=False)
             start = end
 
-    def _batches(self, texts: Sequence[str]) -> Iterator[_Batch]:
+    def _batches(self, texts: Sequence[str]) -> Iterator[Batch]:
         loaded = self._loaded
         order = sorted(range(len(texts)), key=lambda row: -len(texts[row]))
         windows = [order[at : at + _WINDOW] for at in range(0, len(order), _WINDOW)]
 
-        def tokenize(rows: list[int]) -> list[_Batch]:
+        def tokenize(rows: list[int]) -> list[Batch]:
             encodings = loaded.tokenize([texts[row] for row in rows])
-            return _cut(rows, [encoding.ids for encoding in encodings], loaded.batch_tokens, loaded.pad_id)
+            return cut(rows, [encoding.ids for encoding in encodings], loaded.batch_tokens, loaded.pad_id)
 
         with ThreadPoolExecutor(max_workers=1, thread_name_prefix="tokenize") as ahead:
-            pending: Future[list[_Batch]] | None = None
+            pending: Future[list[Batch]] | None = None
             for window in windows:
                 ready, pending = pending, ahead.submit(tokenize, window)
                 if ready is not None:
@@ -296,7 +288,7 @@ class _Loaded:
         limit = self.max_length * _MAX_CHARS_PER_TOKEN
         return self.tokenizer.encode_batch_fast([_encodable(text[:limit]) for text in texts])
 
-    def forward(self, batch: _Batch, prompt_tokens: int) -> NDArray[np.float32]:
+    def forward(self, batch: Batch, prompt_tokens: int) -> NDArray[np.float32]:
         """Run the model: shape (rows, d), unit length."""
         import torch
 
@@ -310,35 +302,6 @@ class _Loaded:
             vectors = self.model(features)["sentence_embedding"].float()
             unit: NDArray[np.float32] = torch.nn.functional.normalize(vectors, dim=1).cpu().numpy()
             return unit
-
-
-def check_folder(folder: Path) -> None:
-    """Check that a folder holds a sentence-transformers model which loads without running anybody's code.
-
-    Raises:
-        ModelMissing: there is no model, or its weights are missing.
-        InvalidInput: it wants pickled weights, or code of its own.
-    """
-    fix = "Get it again: `keepstone models pull starter`, or name another encoder in keepstone.toml"
-    if not (folder / "config.json").is_file():
-        raise ModelMissing(f"There is no encoder in {folder}", fix=fix)
-    if not (folder / "modules.json").is_file():
-        raise InvalidInput(f"{folder} is no sentence-transformers model: it has no modules.json", fix=fix)
-    if not any(folder.glob("model*.safetensors")):
-        raise ModelMissing(f"The encoder in {folder} has no weights in safetensors format", fix=fix)
-    try:
-        modules = json.loads((folder / "modules.json").read_text(encoding="utf-8"))
-        paths = [(str(each["path"]), str(each["type"])) for each in modules]
-    except (ValueError, TypeError, KeyError) as error:
-        raise InvalidInput(f"{folder / 'modules.json'} is damaged", fix=fix) from error
-    for path, kind in paths:
-        if not kind.startswith("sentence_transformers."):
-            raise InvalidInput(f"The encoder in {folder} wants to run its own code ({kind})", fix=fix)
-        part = (folder / path).resolve()
-        if not part.is_relative_to(folder.resolve()):
-            raise InvalidInput(f"The encoder in {folder} refers to files outside its folder", fix=fix)
-        if any(part.glob("*.bin")) and not any(part.glob("*.safetensors")):
-            raise InvalidInput(f"{part} holds pickled weights, which could run code", fix=fix)
 
 
 def _workers(count: int) -> ThreadPoolExecutor:
@@ -406,26 +369,3 @@ def _fuse(model: Any) -> bool:
 def _encodable(text: str) -> str:
     """Replace lone surrogates, one character for one, since Rust has no place for them."""
     return text if text.isascii() else _SURROGATE.sub("?", text)
-
-
-def _cut(rows: Sequence[int], ids: Sequence[Sequence[int]], batch_tokens: int, pad_id: int) -> list[_Batch]:
-    """Cut texts into batches of at most `batch_tokens` padded tokens, alike in length."""
-    order = sorted(range(len(ids)), key=lambda at: -len(ids[at]))
-    batches = []
-    start = 0
-    while start < len(order):
-        longest = max(len(ids[order[start]]), 1)
-        taken = order[start : start + max(batch_tokens // longest, 1)]
-        batches.append(_padded([rows[at] for at in taken], [ids[at] for at in taken], pad_id))
-        start += len(taken)
-    return batches
-
-
-def _padded(rows: Sequence[int], ids: Sequence[Sequence[int]], pad_id: int) -> _Batch:
-    longest = max(map(len, ids))
-    padded = np.full((len(ids), longest), pad_id, dtype=np.int64)
-    mask = np.zeros((len(ids), longest), dtype=np.int64)
-    for at, one in enumerate(ids):
-        padded[at, : len(one)] = one
-        mask[at, : len(one)] = 1
-    return _Batch(np.asarray(rows, dtype=np.int64), padded, mask)
