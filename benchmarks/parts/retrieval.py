@@ -19,6 +19,7 @@ from benchmarks.app import prepared_app
 from benchmarks.compare import interleaved
 from benchmarks.harness import Context, Figure
 from benchmarks.parts import scifact
+from keepstone.platform import logs
 from keepstone.platform.access import Principal, Scope
 from keepstone.platform.accounts import SCOPES, ensure_local_admin
 from keepstone.platform.database.tables import ChunkRow, JobState
@@ -35,6 +36,7 @@ _RECALL_AT = 10
 def open_runtime(home: Path, *, max_tokens: int = 200) -> Iterator[Runtime]:
     """Open the services of an app without a language model on `home`."""
     settings = load_settings(home=home, engine={"mode": "off"}, chunking={"max_tokens": max_tokens})
+    logs.configure(settings.logging.model_copy(update={"level": "warning"}))
     with Runtime.open(settings) as runtime:
         runtime.encoder.encode_query("warm up")
         yield runtime
