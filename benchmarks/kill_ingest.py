@@ -30,7 +30,7 @@ from keepstone.ui.running import find_app
 
 _COLLECTION = "killed"
 _PATIENCE_S = 600.0
-_LONGEST_LIFE_S = 4.0
+_LONGEST_LIFE_S = 1.0
 _WORDS = ("lamp", "fuse", "pump", "valve", "filter", "gauge", "seal", "motor", "shaft", "rotor", "sensor", "cable")
 
 
