@@ -72,6 +72,8 @@ class _Draft:
     outcome: Outcome = "stopped"
     timings: dict[str, float] = field(default_factory=dict)
     tokens: dict[str, int | None] = field(default_factory=dict)
+    finish_reason: str | None = None
+    """Why the model stopped writing: `length` where the token budget cut the answer; None where it wrote nothing."""
 
     def clock(self, stage: str) -> None:
         """Note the milliseconds since the question came."""
@@ -205,6 +207,7 @@ class Answerer:
         async with aclosing(self._engine.stream_chat(request)) as deltas:
             async for delta in deltas:
                 if delta.finish_reason:
+                    draft.finish_reason = delta.finish_reason
                     draft.tokens = {"prompt": delta.prompt_tokens, "completion": delta.completion_tokens}
                 yield delta.text
 
@@ -244,6 +247,7 @@ class Answerer:
             },
             timings_ms=draft.timings,
             tokens=draft.tokens,
+            finish_reason=draft.finish_reason,
         )
         return store_answer(
             self._database,

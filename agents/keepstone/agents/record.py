@@ -22,6 +22,7 @@ def provenance_record(
     versions: Mapping[str, str],
     timings_ms: Mapping[str, float],
     tokens: Mapping[str, int | None],
+    finish_reason: str | None,
 ) -> dict[str, Any]:
     """Return the record as plain JSON. Passages are named by span and hash; their text stays in its document."""
     return {
@@ -31,6 +32,7 @@ def provenance_record(
         "passages": [_passage_record(passage) for passage in passages],
         "claims": [asdict(claim) for claim in claims],
         "tokens": dict(tokens),
+        "finish_reason": finish_reason,
         "timings_ms": {**dict(timings_ms), "stages": dict(result.timings)},
     }
 

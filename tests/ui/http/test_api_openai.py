@@ -95,6 +95,17 @@ def test_a_streamed_answer_is_the_same_and_ends_with_the_evidence(api: openai.Op
     assert {chunk.id for chunk in chunks} == {chunks[0].id}
 
 
+def test_an_answer_cut_by_the_token_budget_says_so(api: openai.OpenAI, elsewhere: httpx.Client) -> None:
+    """Clients must be able to tell an answer that ended from one that was cut."""
+    whole = api.chat.completions.create(model="manual", messages=QUESTION, max_tokens=3)
+    assert whole.choices[0].message.content.startswith("The warranty lasts")
+    assert whole.choices[0].finish_reason == "length"
+    answer_id = whole.model_extra["keepstone"]["answer_id"]
+    assert elsewhere.get(f"/v1/answers/{answer_id}").json()["finish_reason"] == "length"
+    chunks = list(api.chat.completions.create(model="manual", messages=QUESTION, max_tokens=3, stream=True))
+    assert chunks[-1].choices[0].finish_reason == "length"
+
+
 def test_usage_comes_only_when_asked_for(api: openai.OpenAI) -> None:
     chunks = list(api.chat.completions.create(model="manual", messages=QUESTION, stream=True))
     assert all(chunk.choices for chunk in chunks)

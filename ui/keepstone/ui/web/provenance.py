@@ -21,6 +21,7 @@ _LABELS: Final = {
     "evidence.threshold": "Evidence needed",
     "tokens.prompt": "Tokens read",
     "tokens.completion": "Tokens written",
+    "finish_reason": "Why the model ended",
     "timings_ms.search": "Time until passages were found",
     "timings_ms.first_token": "Time until the first word",
     "timings_ms.total": "Time in all",
