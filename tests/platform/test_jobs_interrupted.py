@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from structlog.testing import capture_logs
 
 from keepstone.platform.database import Database
 from keepstone.platform.database.tables import JobRow, JobState
+from keepstone.platform.errors import Cancelled
 from keepstone.platform.jobs import JobInfo, Jobs
 from keepstone.platform.jobs.runner import MAX_ATTEMPTS
 from tests.platform.jobs_kit import SOON, Recorder, Start, submit, until
@@ -91,6 +93,31 @@ def test_a_unit_that_does_not_look_is_cut_off(start: Start) -> None:
     second = Recorder()
     row = start(work=second).wait(job_id, SOON)
     gate.set()
+    assert (row.state, second.done) == (JobState.SUCCEEDED, [1, 2])
+
+
+@pytest.mark.parametrize("failure", [ConnectionError("its database is closed"), Cancelled("Cancelled"), None])
+def test_a_unit_that_ends_after_the_close_is_no_fault(start: Start, failure: Exception | None) -> None:
+    """A long unit outlives the close and fails for what was closed under it: no traceback, and it runs again."""
+    gate, entered, left = threading.Event(), threading.Event(), threading.Event()
+
+    def stubborn(job: JobInfo, unit: Any) -> None:
+        entered.set()
+        gate.wait(SOON)
+        if failure is not None:
+            raise failure
+
+    jobs = start(work=Recorder(stubborn))
+    jobs._runner._on_end = left.set
+    job_id = submit(jobs, 1, 2)
+    assert entered.wait(SOON)
+    with capture_logs() as logged:
+        assert not jobs.close(timeout_s=0.05)
+        gate.set()
+        assert left.wait(SOON)
+    assert [entry for entry in logged if entry["log_level"] in ("warning", "error")] == []
+    second = Recorder()
+    row = start(work=second).wait(job_id, SOON)
     assert (row.state, second.done) == (JobState.SUCCEEDED, [1, 2])
 
 

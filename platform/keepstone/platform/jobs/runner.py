@@ -126,6 +126,9 @@ class JobRunner:
             log.info("job_interrupted", kind=row.kind)
             raise
         except Exception as error:
+            if self._cut_off:  # what keeps the steps is closed
+                log.info("job_interrupted", kind=row.kind)
+                raise Abandoned from error
             # Steps do not raise: their results could not be kept, as when the disk is full.
             log.exception("job_stalled", kind=row.kind)
             self._stalled.add(job_id)
@@ -183,8 +186,11 @@ class JobRunner:
             try:
                 return self._try(job_id, name, action, done=done, ending=ending, counted=counted)
             except Cancelled:
+                self._stop_if_cut_off()
                 return _CANCELLED
             except Exception as error:  # the boundary to handlers: whatever they raise ends their job only
+                # After the close, a handler fails for what was closed under it.
+                self._stop_if_cut_off()
                 pause = next(pauses, None) if _may_pass(error) else None
                 if pause is None:
                     log.warning("job_step_failed", step=name, exc_info=not isinstance(error, KeepstoneError))
