@@ -12,6 +12,7 @@ from keepstone.platform.database.tables import (
     ChunkRow,
     CollectionRow,
     DocumentRow,
+    DocumentState,
     PrincipalRow,
 )
 from keepstone.retrieval import embeddings
@@ -40,7 +41,7 @@ def add_document(
     with database.transaction() as session:
         database.lock_changes(session)
         embeddings.store(session, embedded.new_rows)
-        row = DocumentRow(collection_id=collection_id, name=name, size=1, sha256="0" * 64)
+        row = DocumentRow(collection_id=collection_id, name=name, size=1, sha256="0" * 64, state=DocumentState.READY)
         session.add(row)
         session.flush()
         for ordinal, (text, key) in enumerate(zip(texts, embedded.keys, strict=True)):

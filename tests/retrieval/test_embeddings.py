@@ -108,8 +108,8 @@ def test_garbage_is_what_no_chunk_refers_to(both_databases: Database) -> None:
                 embedding_key=embedded.keys[0],
             )
         )
-    with both_databases.transaction() as session:
-        assert embeddings.collect_garbage(session, limit=1) == 1
-    with both_databases.transaction() as session:
-        assert embeddings.collect_garbage(session) == 1
+    assert embeddings.collect_garbage(both_databases, limit=1) == 1
+    assert embeddings.collect_garbage(both_databases) == 1
+    with both_databases.reading() as session:
         assert session.scalars(sa.select(EmbeddingRow.key)).all() == [embedded.keys[0]]
+        assert embeddings.missing(session, embedded.keys) == 2

@@ -92,20 +92,32 @@ def store(session: Session, new_rows: Sequence[NewEmbedding]) -> None:
         session.connection().execute(statement, some)
 
 
-def collect_garbage(session: Session, *, limit: int = 10_000) -> int:
+def missing(session: Session, keys: Iterable[str]) -> int:
+    """Return how many of these vectors the cache does not hold."""
+    wanted = list(set(keys))
+    held = 0
+    for some in batched(wanted, _KEYS_PER_STATEMENT):
+        held += session.scalar(sa.select(sa.func.count()).where(EmbeddingRow.key.in_(some))) or 0
+    return len(wanted) - held
+
+
+def collect_garbage(database: Database, *, limit: int = 10_000) -> int:
     """Delete vectors that no chunk refers to, at most `limit` of them; return how many went.
 
-    Call it in a transaction of its own while nothing is being ingested: what was encoded for chunks that are not yet
-    committed would be encoded again.
+    Call it while nothing is being ingested: what was encoded for chunks that are not yet committed is encoded again.
+    Whoever commits chunks holds `Database.lock_changes` and asks `missing` first, so none is left without its vector.
     """
-    unused = (
-        sa.select(EmbeddingRow.key)
-        .where(~sa.exists().where(ChunkRow.embedding_key == EmbeddingRow.key))
-        .limit(limit)
-        .scalar_subquery()
-    )
-    deleted = session.execute(sa.delete(EmbeddingRow).where(EmbeddingRow.key.in_(unused)))
-    return int(deleted.rowcount)  # type: ignore[attr-defined]
+    unused = ~sa.exists().where(ChunkRow.embedding_key == EmbeddingRow.key)
+    # Found without a lock, since it takes long: the whole cache is looked through.
+    with database.reading() as session:
+        found = list(session.scalars(sa.select(EmbeddingRow.key).where(unused).limit(limit)))
+    gone = 0
+    for some in batched(found, _ROWS_PER_STATEMENT):
+        with database.transaction() as session:
+            database.lock_changes(session)
+            deleted = session.execute(sa.delete(EmbeddingRow).where(EmbeddingRow.key.in_(some), unused))
+            gone += int(deleted.rowcount)  # type: ignore[attr-defined]
+    return gone
 
 
 def to_bytes(vector: NDArray[np.float32]) -> bytes:

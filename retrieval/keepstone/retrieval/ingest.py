@@ -256,6 +256,9 @@ class Ingestion:
         row = session.get(DocumentRow, loaded.document_id)
         if row is None or row.pending_sha256 != loaded.sha256:
             return  # deleted, or changed once more, while it was being read
+        if embeddings.missing(session, (embeddings.key(self._encoder, chunk.indexed_text) for chunk in loaded.chunks)):
+            # They were in the cache when it was asked, and went as garbage since: the unit is done again.
+            raise Unavailable(f"Vectors of {row.name!r} went meanwhile", fix="They are made again")
         remove_chunks(session, row)
         if loaded.chunks:
             session.execute(sa.insert(ChunkRow), [self._chunk_row(row, chunk) for chunk in loaded.chunks])

@@ -134,6 +134,7 @@ def test_pruning_keeps_what_an_index_may_need(database: Database, indexes: Index
     indexes.catch_up_all()
     assert indexes.prune_changes() == 0  # not saved yet
     indexes.save()
+    assert indexes.prune_changes() == 0  # other processes may not be as far
     assert indexes.prune_changes() == 2
     assert indexes.catch_up_all() == 0
     indexes.close()

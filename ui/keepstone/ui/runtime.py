@@ -39,6 +39,7 @@ from keepstone.retrieval.loaders.base import LoadLimits
 from keepstone.retrieval.loaders.worker import LoadPool
 from keepstone.retrieval.search import Searcher
 from keepstone.retrieval.sentence_encoder import SentenceEncoder
+from keepstone.retrieval.upkeep import Upkeep
 
 _SWITCH_ON = "Set engine.mode to 'managed' or 'external' in keepstone.toml"
 _WRITING_PARAMETERS = 1_000_000_000
@@ -136,6 +137,9 @@ def _build(settings: Settings, engine: Engine | None, encoder: Encoder | None, r
     resumed = ingestion.resume()
     indexes.catch_up_all()
     indexes.start()
+    upkeep = Upkeep(database, indexes)
+    resources.callback(upkeep.stop)
+    upkeep.start()
     jobs.launch()
     supervisor, engine, model = _engine(settings, machine, registry, engine, resources)
     answerer = Answerer(

@@ -32,6 +32,7 @@ from keepstone.retrieval.indexes.collection import CollectionIndex, IndexReport
 _SAVE_AFTER_CHANGES = 20_000
 _SAVE_AFTER_S = 60.0
 _SAVE_AFTER_S_PER_CHUNK = 0.001
+_PRUNED_AT_ONCE = 10_000
 
 log = structlog.get_logger(__name__)
 
@@ -43,6 +44,8 @@ class _Open:
     index: CollectionIndex
     unsaved: int = 0
     saved_at: float = field(default_factory=time.monotonic)
+    settled: int = -1
+    """Number of the change up to which it was durable when changes were last pruned, or when it was opened."""
 
 
 class IndexSet:
@@ -158,19 +161,26 @@ class IndexSet:
     def prune_changes(self) -> int:
         """Delete changes that the saved indexes no longer need; return how many went.
 
-        The change at which an index stands is always kept. An index that is further behind, such as that of another
-        process or one put back from a backup, misses its change and is built anew.
+        A change goes only when it was saved at the call before this one, or when its index was opened: the indexes of
+        other processes on the same database have that long to follow. One that is further behind, such as one put back
+        from a backup, misses the change at which it stands, and is built anew.
         """
         pruned = 0
         for collection_id in self._drop_deleted():
-            durable = self.get(collection_id).durable_seq
-            if durable > 0:
-                with self._database.transaction() as session:
-                    deleted = session.execute(
-                        sa.delete(ChangeRow).where(ChangeRow.collection_id == collection_id, ChangeRow.seq < durable)
-                    )
-                    pruned += int(deleted.rowcount)  # type: ignore[attr-defined]
+            entry = self._get(collection_id)
+            settled, entry.settled = entry.settled, entry.index.durable_seq
+            # The change at which an index stands is always kept.
+            superfluous = sa.select(ChangeRow.seq).where(
+                ChangeRow.collection_id == collection_id, ChangeRow.seq < min(settled, entry.settled)
+            )
+            while deleted := self._delete_changes(superfluous.order_by(ChangeRow.seq).limit(_PRUNED_AT_ONCE)):
+                pruned += deleted
         return pruned
+
+    def _delete_changes(self, which: sa.Select[tuple[int]]) -> int:
+        with self._database.transaction() as session:
+            deleted = session.execute(sa.delete(ChangeRow).where(ChangeRow.seq.in_(which.scalar_subquery())))
+            return int(deleted.rowcount)  # type: ignore[attr-defined]
 
     def _get(self, collection_id: str) -> _Open:
         entry = self._open.get(collection_id)
@@ -179,7 +189,8 @@ class IndexSet:
         with self._opening:
             entry = self._open.get(collection_id)
             if entry is None:
-                entry = self._open[collection_id] = _Open(self._open_index(collection_id))
+                index = self._open_index(collection_id)
+                entry = self._open[collection_id] = _Open(index, settled=index.durable_seq)
             return entry
 
     def _open_index(self, collection_id: str) -> CollectionIndex:

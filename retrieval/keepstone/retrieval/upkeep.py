@@ -1,0 +1,97 @@
+"""Upkeep: takes away, now and then, what nothing refers to any more.
+
+upkeep = Upkeep(database, indexes)
+upkeep.start()          # a round soon after, then one every hour, in a thread
+...
+upkeep.stop()
+
+A round deletes changes that all saved indexes have learned, and vectors of passages that are gone. Every step is a
+transaction of its own, and none is needed for the next: a kill between two of them costs nothing.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import Final
+
+import sqlalchemy as sa
+import structlog
+
+from keepstone.platform.database import Database
+from keepstone.platform.database.tables import DocumentRow, DocumentState
+from keepstone.retrieval import embeddings
+from keepstone.retrieval.indexes.catalog import IndexSet
+
+_FIRST_AFTER_S: Final = 60.0
+_EVERY_S: Final = 3600.0
+_VECTORS_AT_ONCE: Final = 10_000
+_UNFINISHED: Final = (DocumentState.QUEUED, DocumentState.LOADING, DocumentState.ENCODING)
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class TidiedUp:
+    """What a round took away."""
+
+    changes: int
+    vectors: int
+
+
+class Upkeep:
+    """The rounds of one process.
+
+    Args:
+        database: what is tidied.
+        indexes: the indexes of this process, which still may need changes.
+    """
+
+    def __init__(self, database: Database, indexes: IndexSet) -> None:
+        self._database = database
+        self._indexes = indexes
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Begin the rounds, in a thread, until `stop`."""
+        assert self._thread is None, "it was started already"
+        self._thread = threading.Thread(target=self._run, name="upkeep", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the rounds after the step in hand."""
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def round(self) -> TidiedUp:
+        """Do one round now.
+
+        Vectors stay while documents are being ingested, as their passages may be about to be committed.
+        """
+        changes = self._indexes.prune_changes()
+        vectors = 0
+        while not self._stopping.is_set() and not self._ingesting():
+            deleted = embeddings.collect_garbage(self._database, limit=_VECTORS_AT_ONCE)
+            vectors += deleted
+            if deleted < _VECTORS_AT_ONCE:
+                break
+        return TidiedUp(changes, vectors)
+
+    def _ingesting(self) -> bool:
+        query = sa.select(DocumentRow.id).where(DocumentRow.state.in_(_UNFINISHED)).limit(1)
+        with self._database.reading() as session:
+            return session.scalar(query) is not None
+
+    def _run(self) -> None:
+        pause = _FIRST_AFTER_S
+        while not self._stopping.wait(pause):
+            pause = _EVERY_S
+            try:
+                tidied = self.round()
+            except Exception:
+                # The thread must outlive a database that is away or a disk that is full.
+                log.exception("upkeep_failed", retry_s=pause)
+            else:
+                log.info("upkeep_done", changes=tidied.changes, vectors=tidied.vectors)
