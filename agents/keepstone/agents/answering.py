@@ -140,7 +140,7 @@ class Answerer:
             async with aclosing(self._write(draft, recent, max_tokens, temperature)) as pieces:
                 async for piece in pieces:
                     draft.clock("first_token")
-                    yield TextDelta(piece)
+                    yield TextDelta(piece, tuple(draft.claims))
         except Exception:
             draft.outcome = "failed"
             raise

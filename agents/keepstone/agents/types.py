@@ -87,6 +87,8 @@ class TextDelta:
     """More text of the answer; its citation marks are checked already."""
 
     text: str
+    claims: tuple[Claim, ...] = ()
+    """All that was checked by now; they point into the text so far."""
 
 
 @dataclass(frozen=True, slots=True)

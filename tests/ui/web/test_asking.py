@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, Callable
 
 import pytest
@@ -14,6 +15,7 @@ from keepstone.platform.serving.engine import ChatRequest, Delta
 from keepstone.platform.serving.scripted import ScriptedEngine
 from keepstone.ui.runtime import Runtime
 from keepstone.ui.web.asking import Asking, Progress, Question
+from keepstone.ui.web.thread import render_writing
 from keepstone.ui.web.turns import load_turns
 from tests.stack import someone
 from tests.ui.web.conftest import ANSWER
@@ -32,6 +34,19 @@ class Gated:
         yield TextDelta("Well")
         await self.go_on.wait()
         yield TextDelta(", yes")
+
+
+class Holding(ScriptedEngine):
+    """A language model that stops after its first sentence until it may go on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go_on = asyncio.Event()
+
+    async def stream_chat(self, request: ChatRequest) -> AsyncGenerator[Delta, None]:
+        yield Delta("The warranty lasts two years. [1] And then it")
+        await self.go_on.wait()
+        yield Delta(" ends.", "stop")
 
 
 @pytest.fixture
@@ -106,14 +121,6 @@ async def test_a_stopped_answer_keeps_its_record_and_sources(
     runtime: Runtime, question: Callable[..., Question], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asking, asked = Asking(runtime), question()
-    hold = asyncio.Event()
-
-    class Holding(ScriptedEngine):
-        async def stream_chat(self, request: ChatRequest) -> AsyncGenerator[Delta, None]:
-            yield Delta("The warranty lasts two years. [1] And then it")
-            await hold.wait()
-            yield Delta(" ends.", "stop")
-
     monkeypatch.setattr(runtime.answerer, "_engine", Holding())
     asking.start(asked)
     async for progress in asking.follow(asked.principal, asked.conversation_id):
@@ -125,6 +132,30 @@ async def test_a_stopped_answer_keeps_its_record_and_sources(
     turns = load_turns(runtime.conversations, runtime.library, asked.principal, asked.conversation_id)
     assert turns[-1].answer is not None
     assert turns[-1].answer.cited[0].document_name == "Warranty.md"
+
+
+async def test_a_citation_has_its_quote_while_the_answer_is_still_written(
+    runtime: Runtime, question: Callable[..., Question], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever clicks it then sees the words that support the sentence marked in the passage."""
+    asking, asked = Asking(runtime), question()
+    engine = Holding()
+    monkeypatch.setattr(runtime.answerer, "_engine", engine)
+    asking.start(asked)
+    async for progress in asking.follow(asked.principal, asked.conversation_id):
+        if progress.view and "[1]" in progress.view.content:
+            break
+    assert not progress.finished
+    assert progress.view is not None
+    shown = str(render_writing(ASKED, progress.view))
+    quoted = re.search(r'data-quote-start="(\d+)" data-quote-end="(\d+)"', shown)
+    assert quoted
+    source = progress.view.sources[0]
+    text = runtime.library.document_text(asked.principal, source.document_id).text
+    assert "two years" in text[int(quoted[1]) : int(quoted[2])]
+    assert "unsupported" not in shown
+    engine.go_on.set()
+    assert (await follow(asking, asked))[-1].finished
 
 
 async def test_an_answer_whose_conversation_is_deleted_ends_without_a_word(

@@ -197,7 +197,8 @@ class _Running:
                 names = {source.document_id for source in found.sources}
                 await self._tell(Progress(self._question.text, status=_reading(len(names)), view=found))
             case TextDelta():
-                await self._tell(replace(self.progress, view=replace(view, content=view.content + event.text)))
+                longer = replace(view, content=view.content + event.text, claims=event.claims)
+                await self._tell(replace(self.progress, view=longer))
             case Finished():
                 await self._tell(Progress(self._question.text, view=AnswerView.of(event.answer)))
 
