@@ -48,7 +48,7 @@ def issue(both_databases: Database, ann: str) -> Issue:
 
 def resolve(database: Database, secret: str, *kinds: Kind) -> Principal:
     with database.reading() as session:
-        return accounts.resolve(session, secret, *kinds)
+        return accounts.resolve(session.connection(), secret, *kinds)
 
 
 def test_a_secret_stands_for_its_principal(both_databases: Database, ann: str, issue: Issue) -> None:

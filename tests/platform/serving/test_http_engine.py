@@ -151,17 +151,182 @@ async def test_closing_a_stream_hangs_up_so_that_the_server_stops() -> None:
         await engine.close()
 
 
-async def test_a_silent_server_times_out() -> None:
+async def test_cancelling_hangs_up_so_that_the_server_stops() -> None:
+    asked, hung_up = asyncio.Event(), asyncio.Event()
+
     async def silent(request: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read()
+        asked.set()
+        assert await reader.read() == b""
+        hung_up.set()
+
+    async with serve_raw(silent) as url:
+        engine = client(url)
+        for work in (engine.chat(REQUEST), engine.forward("/chat/completions", {})):
+            asked.clear()
+            hung_up.clear()
+            task = asyncio.create_task(work)
+            await asyncio.wait_for(asked.wait(), 5)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            await asyncio.wait_for(hung_up.wait(), 5)
+        await engine.close()
+
+
+@pytest.mark.parametrize("begun", [b"", STREAM_HEAD, STREAM_HEAD + event("first")])
+async def test_a_silent_server_times_out_and_is_hung_up_on(begun: bytes) -> None:
+    hung_up = asyncio.Event()
+
+    async def silent(request: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(begun)
+        await writer.drain()
+        assert await reader.read() == b""
+        hung_up.set()
 
     async with serve_raw(silent) as url:
         engine = client(url, timeout_s=0.1)
-        with pytest.raises(EngineUnavailable, match=r"engine\.request_timeout_s"):
-            await engine.chat(REQUEST)
-        with pytest.raises(EngineUnavailable, match=r"engine\.request_timeout_s"):
-            await anext(engine.stream_chat(REQUEST))
+
+        async def forwarded() -> None:
+            _ = [data async for data in (await engine.forward("/chat/completions", {})).body]
+
+        async def streamed() -> None:
+            _ = [delta async for delta in engine.stream_chat(REQUEST)]
+
+        for ask in (engine.chat(REQUEST), streamed(), forwarded()):
+            hung_up.clear()
+            with pytest.raises(EngineUnavailable, match=r"engine\.request_timeout_s"):
+                await ask
+            await asyncio.wait_for(hung_up.wait(), 5)
         await engine.close()
+
+
+async def test_a_request_that_finds_no_free_connection_in_time_says_so() -> None:
+    async def silent(request: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(STREAM_HEAD + event("first"))
+        await reader.read()
+
+    async with serve_raw(silent) as url:
+        engine = client(url, max_streams=1, timeout_s=0.2)
+        stream = engine.stream_chat(REQUEST)
+        await anext(stream)
+        with pytest.raises(EngineUnavailable, match=r"engine\.request_timeout_s"):
+            await engine.forward("/chat/completions", {})
+        await stream.aclose()
+        await engine.close()
+
+
+@pytest.mark.parametrize("framing", [b"zz\r\nnonsense\r\n", b"-1\r\n\r\n", b"5\r\nno line end"])
+async def test_a_stream_of_broken_framing_is_an_error(framing: bytes) -> None:
+    async with serve_raw(answering(STREAM_HEAD + event("first") + framing)) as url:
+        engine = client(url)
+        with pytest.raises(EngineUnavailable):
+            _ = [delta async for delta in engine.stream_chat(REQUEST)]
+        with pytest.raises(EngineUnavailable):
+            _ = [data async for data in (await engine.forward("/chat/completions", {})).body]
+        await engine.close()
+
+
+async def test_a_server_that_is_killed_in_the_middle_is_an_error() -> None:
+    async def killed(request: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(STREAM_HEAD + event("first"))
+        await writer.drain()
+        writer.transport.abort()
+
+    async with serve_raw(killed) as url:
+        engine = client(url, explain=lambda: "The engine ended")
+        with pytest.raises(EngineUnavailable, match="The engine ended"):
+            _ = [data async for data in (await engine.forward("/chat/completions", {})).body]
+        await engine.close()
+
+
+@pytest.mark.parametrize("status", ["200 OK", "400 Bad Request", "500 Internal Server Error"])
+async def test_an_endless_reply_is_read_up_to_a_limit(status: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("keepstone.platform.serving.http._MAX_REPLY_BYTES", 100_000)
+    hung_up = asyncio.Event()
+
+    async def endless(request: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(f"HTTP/1.1 {status}\r\ntransfer-encoding: chunked\r\n\r\n".encode())
+        try:
+            while True:
+                writer.write(chunk(b"x" * 10_000))
+                await writer.drain()
+        finally:
+            hung_up.set()
+
+    async with serve_raw(endless) as url:
+        engine = client(url)
+        with pytest.raises(EngineUnavailable, match="more than 100000 bytes"):
+            await engine.chat(REQUEST)
+        await asyncio.wait_for(hung_up.wait(), 5)
+        await engine.close()
+
+
+async def test_no_more_is_read_ahead_than_a_little() -> None:
+    sent = 0
+
+    async def endless(request: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        writer.write(STREAM_HEAD)
+        for _ in range(2000):
+            writer.write(chunk(b"x" * 65_536))
+            await writer.drain()
+            sent += 1
+
+    async with serve_raw(endless) as url:
+        engine = client(url)
+        forwarded = await engine.forward("/chat/completions", {})
+        await anext(aiter(forwarded.body))
+        before = -1
+        while sent != before:
+            before = sent
+            await asyncio.sleep(0.1)
+        assert sent < 1000
+        await forwarded.body.aclose()
+        await engine.close()
+
+
+async def test_redirects_are_not_followed_and_cookies_not_kept() -> None:
+    asked: list[bytes] = []
+
+    async def redirecting(request: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(request.lower())
+        to = f"location: {url}/elsewhere\r\nset-cookie: a=b\r\n"
+        writer.write(http_answer("302 Found", b"", extra=to))
+
+    async with serve_raw(redirecting) as url:
+        engine = client(url, flavour=None)
+        with pytest.raises(EngineUnavailable, match=r"engine\.url"):
+            await engine.chat(REQUEST)
+        with pytest.raises(EngineUnavailable, match=r"engine\.url"):
+            await engine.forward("/chat/completions", {})
+        assert not await engine.ready()
+        await engine.close()
+    assert len(asked) == 3
+    assert not any(b"/elsewhere" in request or b"cookie" in request for request in asked)
+
+
+async def test_a_connection_that_the_server_closed_is_replaced() -> None:
+    """Servers close idle connections, some without a word; the next request must not fail for it."""
+    async with serve_raw(answering(http_answer("200 OK", json.dumps(WHOLE).encode()))) as url:
+        engine = client(url)
+        assert [(await engine.chat(REQUEST)).text for _ in range(5)] == ["ok"] * 5
+        await engine.close()
+
+
+async def test_a_server_that_died_of_a_request_does_not_get_it_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("keepstone.platform.serving.http._STALE_S", 0)
+    asked = 0
+
+    async def dying(request: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal asked
+        asked += 1
+
+    async with serve_raw(dying) as url:
+        engine = client(url)
+        with pytest.raises(EngineUnavailable):
+            await engine.chat(REQUEST)
+        await engine.close()
+    assert asked == 1
 
 
 async def test_more_requests_than_streams_wait_for_their_turn() -> None:
@@ -210,8 +375,8 @@ async def test_grammar_and_schema_are_sent_as_the_server_takes_them(flavour: Any
 
 
 async def test_proxies_of_the_environment_are_not_followed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
-    monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
     async with serve_engine(ScriptedEngine(["direct"])) as url:
         engine = client(url)
         assert (await engine.chat(REQUEST)).text == "direct"

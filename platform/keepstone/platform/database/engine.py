@@ -53,7 +53,7 @@ class Database:
 
         On SQLite the write lock is taken at once, so a transaction that reads first never fails for a lost race.
         """
-        with self._worded_errors(), self._sessions() as session, session.begin():
+        with self.worded_errors(), self._sessions() as session, session.begin():
             if self.is_sqlite:
                 session.execute(sa.text("BEGIN IMMEDIATE"))
             yield session
@@ -61,9 +61,9 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[Session]:
         """Open a session that only reads, from one consistent snapshot."""
-        with self._worded_errors(), self._sessions() as session:
+        with self.worded_errors(), self._sessions() as session:
             if self.is_sqlite:
-                session.execute(sa.text("BEGIN DEFERRED"))
+                session.connection().exec_driver_sql("BEGIN DEFERRED")
             else:
                 session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
             yield session
@@ -77,7 +77,7 @@ class Database:
         """Bring the schema to `revision`; does nothing when it is there already."""
         from keepstone.platform.database.migrate import upgrade
 
-        with self._worded_errors():
+        with self.worded_errors():
             upgrade(self.engine, revision)
 
     def close(self) -> None:
@@ -85,7 +85,8 @@ class Database:
         self.engine.dispose()
 
     @contextmanager
-    def _worded_errors(self) -> Iterator[None]:
+    def worded_errors(self) -> Iterator[None]:
+        """Turn the driver's errors in the block into ours, as `transaction` and `reading` do by themselves."""
         try:
             yield
         except DBAPIError as error:

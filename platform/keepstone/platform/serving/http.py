@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, aclosing, contextmanager
+from functools import cached_property
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
 
-import httpx
+import aiohttp
+import certifi
 import structlog
+from aiohttp.http import HttpProcessingError
 
 from keepstone.platform.errors import EngineUnavailable, InvalidInput, KeepstoneError, LimitExceeded
 from keepstone.platform.serving.engine import ChatRequest, Delta, Forwarded, Reply
@@ -24,8 +29,12 @@ from keepstone.platform.serving.wire import Flavour, events, parse_delta, parse_
 
 _CONNECT_TIMEOUT_S = 5.0
 _READY_TIMEOUT_S = 3.0
+# Below the 5 s after which vLLM hangs up, so that no request goes out on a connection that is being closed.
+_KEEP_ALIVE_S = 4.0
+_STALE_S = 0.5
 _MAX_REPLY_BYTES = 64 * 1024 * 1024
 _TOO_LONG: Final = ("maximum context length", "context_length_exceeded", "maximum model length", "max_model_len")
+_FAILURES: Final = (aiohttp.ClientError, HttpProcessingError, TimeoutError)
 _log = structlog.get_logger(__name__)
 
 
@@ -69,12 +78,34 @@ class HttpEngine:
         self._fix = fix
         self._tokens = TokenCounter(model_dir)
         self._base_url = base_url.rstrip("/")
-        headers = {"accept-encoding": "identity", "content-type": "application/json"}
+        self._max_streams = max_streams
+        self._headers = {"accept-encoding": "identity", "content-type": "application/json"}
         if api_key:
-            headers["authorization"] = f"Bearer {api_key}"
-        self._client = _client(headers, max_streams, httpx.Timeout(timeout_s, connect=_CONNECT_TIMEOUT_S))
-        # Apart from the others, so that a health check does not queue behind them.
-        self._probe = _client(headers, 4, httpx.Timeout(_READY_TIMEOUT_S))
+            self._headers["authorization"] = f"Bearer {api_key}"
+
+    # Sessions belong to the event loop that runs when they are made, so they are made at the first request.
+    @cached_property
+    def _client(self) -> aiohttp.ClientSession:
+        timeout = aiohttp.ClientTimeout(sock_connect=_CONNECT_TIMEOUT_S, sock_read=self._timeout_s)
+        return self._session(self._max_streams, timeout)
+
+    @cached_property
+    def _probe(self) -> aiohttp.ClientSession:
+        """Apart from the others, so that a health check does not queue behind them."""
+        timeout = aiohttp.ClientTimeout(sock_connect=_READY_TIMEOUT_S, sock_read=_READY_TIMEOUT_S)
+        return self._session(4, timeout)
+
+    def _session(self, connections: int, timeout: aiohttp.ClientTimeout) -> aiohttp.ClientSession:
+        secure = self._base_url.startswith("https:")
+        tls = ssl.create_default_context(cafile=certifi.where()) if secure else True
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=connections, keepalive_timeout=_KEEP_ALIVE_S, ssl=tls),
+            headers=self._headers,
+            timeout=timeout,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            trust_env=False,
+            auto_decompress=False,
+        )
 
     @property
     def model(self) -> str:
@@ -98,9 +129,9 @@ class HttpEngine:
                 response = await self._send("/chat/completions", body)
                 try:
                     await self._refuse_errors(response)
-                    return parse_reply(await _read(response, _MAX_REPLY_BYTES))
+                    return parse_reply(await _read(response))
                 finally:
-                    await response.aclose()
+                    response.close()
 
     async def stream_chat(self, request: ChatRequest) -> AsyncGenerator[Delta, None]:
         """Yield the answer piece by piece; closing the iterator closes the connection, which stops the server."""
@@ -138,48 +169,57 @@ class HttpEngine:
         managed = self._flavour == "vllm"
         url = f"{self._base_url.removesuffix('/v1')}/health" if managed else f"{self._base_url}/models"
         try:
-            return (await self._probe.get(url)).status_code == httpx.codes.OK
-        except httpx.HTTPError:
+            async with self._probe.get(url, allow_redirects=False) as response:
+                return response.status == HTTPStatus.OK
+        except _FAILURES:
             return False
 
     async def close(self) -> None:
         """Release the connections."""
-        await self._client.aclose()
-        await self._probe.aclose()
+        await self._client.close()
+        await self._probe.close()
 
     async def _ask_flavour(self) -> Flavour:
         """Ask an unknown server once what it is: vLLM says so as the owner of its models."""
         if self._flavour is None:
             with self._worded_errors():
-                response = await self._probe.get(f"{self._base_url}/models")
-            if response.status_code != httpx.codes.OK:
-                raise self._error(response.status_code, server_message(response.content))
-            self._flavour = "vllm" if b'"owned_by":"vllm"' in response.content.replace(b": ", b":") else "openai"
+                async with self._probe.get(f"{self._base_url}/models", allow_redirects=False) as response:
+                    await self._refuse_errors(response)
+                    models = await _read(response)
+            self._flavour = "vllm" if b'"owned_by":"vllm"' in models.replace(b": ", b":") else "openai"
             _log.info("engine.flavour", flavour=self._flavour)
         return self._flavour
 
-    async def _send(self, path: str, body: Mapping[str, Any]) -> httpx.Response:
-        content = json.dumps(body, separators=(",", ":")).encode()
-        return await self._client.send(
-            self._client.build_request("POST", self._base_url + path, content=content), stream=True
-        )
+    async def _send(self, path: str, body: Mapping[str, Any]) -> aiohttp.ClientResponse:
+        url, content = self._base_url + path, json.dumps(body, separators=(",", ":")).encode()
+        started = time.monotonic()
+        try:
+            return await self._client.post(url, data=content, allow_redirects=False)
+        except aiohttp.ClientConnectorError:
+            raise
+        except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError):
+            # An idle connection that the server closed just now fails at once; later, the server died at its work.
+            if time.monotonic() - started > _STALE_S:
+                raise
+            return await self._client.post(url, data=content, allow_redirects=False)
 
     async def _open(self, path: str, body: Mapping[str, Any], *, pass_refusals: bool) -> _Body:
         deadline = time.monotonic() + self._timeout_s
         with self._worded_errors():
-            response = await self._send(path, body)
+            async with asyncio.timeout(self._timeout_s):
+                response = await self._send(path, body)
         try:
-            if not (pass_refusals and _is_refusal(response.status_code)):
+            if not (pass_refusals and _is_refusal(response.status)):
                 with self._worded_errors():
                     await self._refuse_errors(response)
         except BaseException:
-            await response.aclose()
+            response.close()
             raise
         return _Body(response, deadline, self._worded_errors)
 
-    async def _refuse_errors(self, response: httpx.Response) -> None:
-        if response.status_code != httpx.codes.OK:
-            raise self._error(response.status_code, server_message(await _read(response, _MAX_REPLY_BYTES)))
+    async def _refuse_errors(self, response: aiohttp.ClientResponse) -> None:
+        if response.status != HTTPStatus.OK:
+            raise self._error(response.status, server_message(await _read(response)))
 
     def _error_event(self, event: Mapping[str, Any]) -> KeepstoneError:
         inner = event["error"]
@@ -211,10 +251,10 @@ class HttpEngine:
         except EngineUnavailable as error:
             error.fix = error.fix or self._fix
             raise
-        except (httpx.PoolTimeout, TimeoutError, httpx.ReadTimeout) as error:
-            message = f"The engine did not finish within {self._timeout_s:g} s"
-            raise EngineUnavailable(message, fix="Ask again later, or raise engine.request_timeout_s") from error
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+        except _FAILURES as error:
+            if isinstance(error, TimeoutError) and not isinstance(error, aiohttp.ConnectionTimeoutError):
+                message = f"The engine did not finish within {self._timeout_s:g} s"
+                raise EngineUnavailable(message, fix="Ask again later, or raise engine.request_timeout_s") from error
             reason = self._explain() or f"The engine at {self._base_url} does not answer"
             raise EngineUnavailable(reason, fix=self._fix) from error
 
@@ -223,12 +263,11 @@ class _Body:
     """The bytes of an answer, as they come. A class, since closing a generator that never ran would close nothing."""
 
     def __init__(
-        self, response: httpx.Response, deadline: float, worded: Callable[[], AbstractContextManager[None]]
+        self, response: aiohttp.ClientResponse, deadline: float, worded: Callable[[], AbstractContextManager[None]]
     ) -> None:
-        self.status = response.status_code
+        self.status = response.status
         self.media_type = response.headers.get("content-type", "application/json")
         self._response = response
-        self._chunks = response.aiter_raw()
         self._deadline = deadline
         self._worded = worded
 
@@ -239,22 +278,20 @@ class _Body:
         try:
             with self._worded():
                 self._check_deadline()
-                return await anext(self._chunks)
+                chunk = await self._response.content.readany()
         except BaseException:
-            await self._response.aclose()
+            self._response.close()
             raise
+        if not chunk:
+            raise StopAsyncIteration
+        return chunk
 
     def _check_deadline(self) -> None:
         if time.monotonic() > self._deadline:
             raise TimeoutError
 
     async def aclose(self) -> None:
-        await self._response.aclose()
-
-
-def _client(headers: dict[str, str], connections: int, timeout: httpx.Timeout) -> httpx.AsyncClient:
-    limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
-    return httpx.AsyncClient(headers=headers, timeout=timeout, limits=limits, trust_env=False, follow_redirects=False)
+        self._response.close()
 
 
 def _is_refusal(status: int) -> bool:
@@ -262,10 +299,10 @@ def _is_refusal(status: int) -> bool:
     return 400 <= status < 500 and status not in (401, 403, 407, 408, 429)
 
 
-async def _read(response: httpx.Response, limit: int) -> bytes:
+async def _read(response: aiohttp.ClientResponse) -> bytes:
     read = bytearray()
-    async for chunk in response.aiter_raw():
+    while chunk := await response.content.readany():
         read += chunk
-        if len(read) > limit:
-            raise EngineUnavailable(f"The engine answered with more than {limit} bytes")
+        if len(read) > _MAX_REPLY_BYTES:
+            raise EngineUnavailable(f"The engine answered with more than {_MAX_REPLY_BYTES} bytes")
     return bytes(read)

@@ -81,7 +81,7 @@ class Authenticator:
         return Identity(await self._resolve(session, kind), ambient=True)
 
     async def _resolve(self, secret: str, kind: accounts.Kind) -> Principal:
-        principal = await self._lookups.ask(lambda session: accounts.resolve(session, secret, kind))
+        principal = await self._lookups.ask(lambda connection: accounts.resolve(connection, secret, kind))
         if time.monotonic() - self._touched.get(secret, -_TOUCH_EVERY_S) >= _TOUCH_EVERY_S:
             if len(self._touched) > 10_000:
                 self._touched.clear()

@@ -26,9 +26,9 @@ from keepstone.ui.http.dependencies import CurrentPrincipal, TheLookups, TheRunt
 from keepstone.ui.http.forward import (
     CHAT_FIELDS,
     COMPLETION_FIELDS,
+    ForwardedResponse,
     check_messages,
     engine_body,
-    forward,
     json_object,
     text_of,
 )
@@ -66,9 +66,7 @@ async def chat_completions(
     if not await _means_the_model(runtime, lookups, name):
         collection = await run_in_threadpool(_collection_named, runtime, principal, name)
     if collection is None:
-        return await forward(
-            request, runtime.engine, "/chat/completions", engine_body(body, CHAT_FIELDS, runtime.engine)
-        )
+        return ForwardedResponse(runtime.engine, "/chat/completions", engine_body(body, CHAT_FIELDS, runtime.engine))
     question = _question(body)
     events = runtime.answerer.answer(
         principal,
@@ -95,7 +93,7 @@ async def completions(request: Request, runtime: TheRuntime, principal: CurrentP
     if name.removeprefix(LLM_PREFIX) != runtime.engine.model:
         fix = f"Use {runtime.engine.model!r} here; collections answer at /v1/chat/completions"
         raise NotFound(f"No language model {name!r}", fix=fix)
-    return await forward(request, runtime.engine, "/completions", engine_body(body, COMPLETION_FIELDS, runtime.engine))
+    return ForwardedResponse(runtime.engine, "/completions", engine_body(body, COMPLETION_FIELDS, runtime.engine))
 
 
 def _model_name(body: Mapping[str, Any]) -> str:
@@ -110,7 +108,7 @@ async def _means_the_model(runtime: Runtime, lookups: Lookups, name: str) -> boo
     bare = runtime.engine.model
     if name != bare:
         return name == f"{LLM_PREFIX}{bare}"
-    taken = await lookups.ask(lambda session: session.connection().execute(_WITH_NAME, {"name": name}).first())
+    taken = await lookups.ask(lambda connection: connection.execute(_WITH_NAME, {"name": name}).first())
     return taken is None
 
 

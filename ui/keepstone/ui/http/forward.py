@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from keepstone.platform.errors import InvalidInput, KeepstoneError, LimitExceeded, did_you_mean
-from keepstone.platform.serving.engine import Engine, Forwarded
+from keepstone.platform.serving.engine import Engine
 from keepstone.ui.http.streams import error_event, unless_disconnected
 
 log = structlog.get_logger(__name__)
@@ -141,37 +141,37 @@ async def json_object(request: Request) -> dict[str, Any]:
 
 
 class ForwardedResponse(Response):
-    """Passes the engine's answer on as it comes; a client that leaves stops the engine's work."""
+    """Passes a request on to the engine and the answer back as it comes; a client that leaves stops the engine's work.
 
-    def __init__(self, forwarded: Forwarded) -> None:
-        self._forwarded = forwarded
-        super().__init__(status_code=forwarded.status, media_type=forwarded.media_type)
-        del self.headers["content-length"]
+    Args:
+        engine: who answers.
+        path: such as `/chat/completions`.
+        body: what the engine gets (`engine_body`).
+    """
+
+    def __init__(self, engine: Engine, path: str, body: Mapping[str, Any]) -> None:
+        super().__init__()
+        self._engine = engine
+        self._path = path
+        self._body = body
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the answer."""
+        """Send the answer. An error before it begins is raised, so that it becomes an answer with its status."""
         del scope
-        async with aclosing(self._forwarded.body):
-            await unless_disconnected(receive, self._pass_on(send))
+        await unless_disconnected(receive, self._pass_on(send))
 
     async def _pass_on(self, send: Send) -> None:
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        try:
-            async for chunk in self._forwarded.body:
-                await send({"type": "http.response.body", "body": chunk, "more_body": True})
-        except KeepstoneError as error:
-            if not self._forwarded.media_type.startswith("text/event-stream"):
-                raise
-            log.warning("http.stream_broke", code=error.code, reason=error.message)
-            await send({"type": "http.response.body", "body": error_event(error), "more_body": True})
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-
-async def forward(request: Request, engine: Engine, path: str, body: Mapping[str, Any]) -> ForwardedResponse:
-    """Send `body` to the engine; a client that leaves before the answer begins stops the engine's work.
-
-    Raises:
-        EngineUnavailable: the engine does not answer.
-        ClientDisconnect: the client left.
-    """
-    return ForwardedResponse(await unless_disconnected(request.receive, engine.forward(path, body)))
+        forwarded = await self._engine.forward(self._path, self._body)
+        head = Response(status_code=forwarded.status, media_type=forwarded.media_type)
+        del head.headers["content-length"]
+        async with aclosing(forwarded.body):
+            await send({"type": "http.response.start", "status": head.status_code, "headers": head.raw_headers})
+            try:
+                async for chunk in forwarded.body:
+                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            except KeepstoneError as error:
+                if not forwarded.media_type.startswith("text/event-stream"):
+                    raise
+                log.warning("http.stream_broke", code=error.code, reason=error.message)
+                await send({"type": "http.response.body", "body": error_event(error), "more_body": True})
+            await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -149,7 +149,7 @@ def _start_session(runtime: Runtime, secret: str) -> str:
     """Return the value of the session cookie."""
     if secret.startswith("ks_"):
         with runtime.database.reading() as session:
-            accounts.resolve(session, secret, "api_key")
+            accounts.resolve(session.connection(), secret, "api_key")
         return secret
     with runtime.database.transaction() as session:
         lifetime = timedelta(days=runtime.settings.app.session_days)
