@@ -56,6 +56,8 @@ class CollectionInfo:
     documents: int
     chunks: int
     can_write: bool
+    can_delete: bool
+    """Whether the collection itself, and who may use it, is theirs to change."""
     created_at: datetime
 
 
@@ -435,18 +437,23 @@ def _collection_infos(session: Session, principal: Principal, rows: list[Collect
             .group_by(DocumentRow.collection_id)
         )
     }
-    return [
-        CollectionInfo(
-            id=row.id,
-            name=row.name,
-            description=row.description,
-            documents=counts.get(row.id, (0, 0))[0],
-            chunks=int(counts.get(row.id, (0, 0))[1]),
-            can_write="write" in allowed_actions(session, principal, row),
-            created_at=row.created_at,
+    infos: list[CollectionInfo] = []
+    for row in rows:
+        documents, chunks = counts.get(row.id, (0, 0))
+        allowed = allowed_actions(session, principal, row)
+        infos.append(
+            CollectionInfo(
+                id=row.id,
+                name=row.name,
+                description=row.description,
+                documents=documents,
+                chunks=int(chunks),
+                can_write="write" in allowed,
+                can_delete="own" in allowed,
+                created_at=row.created_at,
+            )
         )
-        for row in rows
-    ]
+    return infos
 
 
 def _info(row: DocumentRow) -> DocumentInfo:

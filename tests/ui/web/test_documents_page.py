@@ -149,6 +149,37 @@ def test_deleting_takes_a_document_off_the_list(
     assert "No documents yet" in table
 
 
+def test_a_collection_is_deleted_after_the_question_that_names_it(
+    page: DocumentsPage, runtime: Runtime, ann: Principal, fresh: str, asks: Callable[..., gr.Request]
+) -> None:
+    empty, _, _ = page.on_tick(values(page, fresh), asks(ann))
+    assert "Delete the empty collection" in empty
+    fill(runtime, fresh, 1200)
+    summary, _, _ = page.on_tick(values(page, fresh), asks(ann))
+    name = runtime.library.collection(ann, fresh).name
+    assert f"Delete the collection “{name}” with its 1,200 documents?" in summary
+    choices, *_ = page.on_delete_collection(asks(ann), event(collection=fresh))
+    assert fresh not in dict(choices["choices"]).values()
+    assert choices["value"] in dict(choices["choices"]).values()
+    with pytest.raises(gr.Error, match="No collection"):
+        page.on_delete_collection(asks(ann), event(collection=fresh))
+
+
+def test_only_owners_are_offered_to_delete_a_collection(
+    page: DocumentsPage, runtime: Runtime, ann: Principal, fresh: str, asks: Callable[..., gr.Request]
+) -> None:
+    fill(runtime, fresh, 1)
+    for name, role in (("scribe", "writer"), ("heiress", "owner")):
+        who = someone(runtime, name)
+        runtime.library.grant(ann, fresh, name, role)
+        summary, _, _ = page.on_tick(values(page, fresh), asks(who))
+        assert ('data-event="delete_collection"' in summary) == (role == "owner")
+        if role == "writer":
+            with pytest.raises(gr.Error, match="not"):
+                page.on_delete_collection(asks(who), event(collection=fresh))
+    assert runtime.library.collection(ann, fresh).documents == 1
+
+
 def test_collections_are_created_and_bad_names_told(
     page: DocumentsPage, ann: Principal, asks: Callable[..., gr.Request]
 ) -> None:
@@ -177,6 +208,7 @@ def test_foreign_collections_and_documents_do_not_exist(
         lambda: page.on_retry(here, stranger, clicked),
         lambda: page.on_retry_all(here, stranger),
         lambda: page.on_cancel(here, stranger),
+        lambda: page.on_delete_collection(stranger, event(collection=collection)),
         lambda: ReadingPanel(runtime).on_open(stranger, clicked),
         lambda: ReadingPanel(runtime).on_more(stranger, clicked),
     ):

@@ -177,7 +177,7 @@ class IndexSet:
                 pruned += deleted
         return pruned
 
-    def _delete_changes(self, which: sa.Select[tuple[int]]) -> int:
+    def _delete_changes(self, which: sa.Select[int]) -> int:
         with self._database.transaction() as session:
             deleted = session.execute(sa.delete(ChangeRow).where(ChangeRow.seq.in_(which.scalar_subquery())))
             return int(deleted.rowcount)  # type: ignore[attr-defined]

@@ -75,7 +75,7 @@ class DocumentsPage:
             )
             self.outcomes = interactive_html("dismiss", elem_id="outcomes")
             with gr.Row(elem_id="list-head"):
-                self.summary = interactive_html("show", "cancel", "retry_all", elem_id="summary")
+                self.summary = interactive_html("show", "cancel", "retry_all", "delete_collection", elem_id="summary")
                 self.filter = gr.Textbox(
                     label="Filter by name",
                     show_label=False,
@@ -129,6 +129,7 @@ class DocumentsPage:
         self.summary.show(self.on_show, place, [self.state, *turned], **ALWAYS)
         self.summary.retry_all(self.on_retry_all, place, shown, **QUIET)
         self.summary.cancel(self.on_cancel, place, shown, **QUIET)
+        self.summary.delete_collection(self.on_delete_collection, None, everything, **QUIET)
         self.outcomes.dismiss(lambda: _NOTHING, None, self.outcomes, **QUIET)
 
     @told
@@ -143,6 +144,14 @@ class DocumentsPage:
         made = self._runtime.library.create_collection(principal, name)
         gr.Success("The collection is ready for documents.", duration=4)
         return "", *self._chosen(principal, Place(made.id))
+
+    @told
+    def on_delete_collection(self, request: gr.Request, event: gr.EventData) -> tuple[Any, ...]:
+        """Delete the collection that the person was asked about, and show another one."""
+        principal, deleted = principal_of(request), payload(event, "collection")
+        self._runtime.library.delete_collection(principal, deleted)
+        gr.Success("The collection is deleted.", duration=4)
+        return self._chosen(principal, Place(""))
 
     @told
     def on_upload(self, values: _Values, request: gr.Request) -> tuple[Any, ...]:

@@ -67,14 +67,15 @@ class Listing:
 
 
 def render_summary(listing: Listing) -> Markup:
-    """Return how many documents there are, and how far the work is."""
+    """Return how many documents there are, how far the work is, and the way to delete the collection."""
     total = sum(listing.counts.values())
+    delete = _delete_collection(listing.collection, total) if listing.collection.can_delete else None
     if not total:
-        return Markup("")
+        return element("div", delete, class_="summary bare") if delete else Markup("")
     ready = listing.counts.get(DocumentState.READY, 0)
     facts = [f"{total:,} document{'s' if total != 1 else ''}", f"{listing.collection.chunks:,} passages"]
     line = element("p", " · ".join(facts), class_="facts")
-    parts: list[Markup] = [line]
+    parts: list[Markup | None] = [line]
     if listing.working:
         done = total - listing.working
         bar = element("progress", max=total, value=done, aria_label="Documents done")
@@ -85,7 +86,22 @@ def render_summary(listing: Listing) -> Markup:
         count = element("p", f"{listing.stopped:,} not read")
         retry = action("retry_all", "Try again", class_="button small") if listing.collection.can_write else None
         parts.append(element("div", count, _show("Not read"), retry, class_="work"))
-    return element("div", *parts, class_="summary")
+    return element("div", *parts, delete, class_="summary")
+
+
+def _delete_collection(collection: CollectionInfo, documents: int) -> Markup:
+    inside = f"with its {documents:,} document{'s' if documents != 1 else ''}"
+    loss = f" {'They are' if documents != 1 else 'It is'} gone from every search and every new answer at once."
+    return action(
+        "delete_collection",
+        join([icon("trash"), "Delete collection"]),
+        class_="button small quiet",
+        data_collection=collection.id,
+        data_confirm=f"Delete the collection “{collection.name}” {inside}?{loss}"
+        if documents
+        else f"Delete the empty collection “{collection.name}”?",
+        data_confirm_label="Delete collection",
+    )
 
 
 def _show(states: str) -> Markup:
