@@ -186,6 +186,35 @@ def test_uploading_reading_and_deleting_a_document(visit: Visit, tmp_path: Path)
     expect(row).to_have_count(0)
 
 
+def test_a_collection_is_made_asked_and_deleted(visit: Visit, tmp_path: Path) -> None:
+    """The chat knows of it without a reload, and one click alone deletes nothing."""
+    page = visit.page
+    visit.open("documents")
+    page.get_by_label("New collection").fill("Kitchen")
+    page.get_by_role("button", name="Create").click()
+    chosen = page.locator("#documents-collection input")
+    expect(chosen).to_have_value("Kitchen")
+    file = tmp_path / "lunch.md"
+    file.write_text("# Lunch\n\nThe canteen opens at 11:45.\n")
+    page.set_input_files("#upload input[type=file]", file)
+    expect(page.locator("#documents-table .state-ready")).to_be_visible()
+    visit.open("chat")
+    page.locator("#chat-collection input").click()
+    page.get_by_role("option", name="Kitchen").click()
+    expect(page.locator(".welcome")).to_contain_text("1 document in Kitchen")
+    visit.open("documents")
+    page.get_by_role("button", name="Delete collection").click()
+    dialog = page.locator("dialog")
+    expect(dialog).to_contain_text("Delete the collection “Kitchen” with its 1 document?")
+    dialog.get_by_role("button", name="Cancel").click()
+    expect(chosen).to_have_value("Kitchen")
+    page.get_by_role("button", name="Delete collection").click()
+    dialog.get_by_role("button", name="Delete collection").click()
+    expect(chosen).to_have_value(COLLECTION)
+    visit.open("chat")
+    expect(page.locator("#chat-collection input")).to_have_value("All collections")
+
+
 def test_every_page_works_on_a_narrow_screen(visit: Visit) -> None:
     page = visit.page
     page.set_viewport_size({"width": 390, "height": 844})

@@ -51,6 +51,23 @@ async def test_a_question_is_answered_with_citations_and_doubts(
     assert "How was this made?" in turns
 
 
+def test_coming_back_to_the_page_shows_the_documents_as_they_are_now(
+    page: ChatPage, runtime: Runtime, ann: Principal, asks: Callable[..., gr.Request]
+) -> None:
+    """A collection that was made or deleted on the documents page is one to ask, or none any more."""
+    made = runtime.library.create_collection(ann, "Made meanwhile").id
+    choices, turns = page.on_refresh(made, "", asks(ann))
+    assert choices["value"] == made
+    assert "no documents here yet" in turns
+    runtime.library.delete_collection(ann, made)
+    choices, turns = page.on_refresh(made, "", asks(ann))
+    assert choices["value"] == EVERYWHERE
+    assert made not in dict(choices["choices"]).values()
+    assert "documents in all collections" in turns
+    _, turns = page.on_refresh(EVERYWHERE, "cnv_open", asks(ann))
+    assert _skipped(turns)
+
+
 async def test_a_reload_shows_the_same_conversation(
     page: ChatPage, ann: Principal, asks: Callable[..., gr.Request]
 ) -> None:

@@ -10,13 +10,14 @@ import gradio as gr
 import pytest
 
 from keepstone.platform.access import Principal
-from keepstone.platform.errors import InvalidInput
+from keepstone.platform.errors import EngineUnavailable, InvalidInput
+from keepstone.platform.serving.absent import AbsentEngine
 from keepstone.platform.serving.scripted import ScriptedEngine
 from keepstone.platform.serving.supervisor import EngineStatus, State
 from keepstone.ui.runtime import Runtime
 from keepstone.ui.web.caller import as_message, plain
 from keepstone.ui.web.engine_state import EngineState, engine_state, managed_state
-from keepstone.ui.web.examples import example_questions
+from keepstone.ui.web.examples import _is_subject, example_questions
 from keepstone.ui.web.status import StatusPage, render_banner, render_chip
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -60,6 +61,15 @@ async def test_an_engine_that_is_not_ours_is_asked(runtime: Runtime, engine: Scr
         engine.available = True
 
 
+async def test_an_engine_that_cannot_be_started_names_its_own_fix(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fresh machine without the engine must not be told of some server."""
+    reason = EngineUnavailable("The engine is not installed", fix="Run `keepstone engine install`")
+    monkeypatch.setattr(runtime, "engine", AbsentEngine("a-model", reason))
+    assert await engine_state(runtime) == EngineState("down", reason.message, reason.fix)
+
+
 def test_the_banner_speaks_only_when_something_is_wrong() -> None:
     assert render_banner(EngineState("ready", "Ready")) == ""
     assert "You can ask already" in render_banner(EngineState("starting", "The model is starting (3 s)…"))
@@ -87,6 +97,11 @@ def test_examples_ask_about_what_is_there_in_its_language(runtime: Runtime, ann:
     assert "《年假》对“天数”有什么规定？" in questions
     assert len(questions) <= 4
     assert example_questions(runtime.library, ann, []) == []
+
+
+@pytest.mark.parametrize("heading", ["About this manual", "Overview", "2026-01-22", "Contents"])
+def test_headings_that_name_no_subject_make_no_example(heading: str) -> None:
+    assert not _is_subject(heading)
 
 
 def test_messages_show_markup_as_text() -> None:

@@ -81,6 +81,8 @@ class ChatPage:
                         elem_id="question",
                         html_attributes=gr.InputHTMLAttributes(autocapitalize="sentences", spellcheck=True),
                     )
+        # The script of the pages clicks it whenever this page is come back to.
+        self.refresh = gr.Button("Refresh", visible="hidden", elem_id="chat-refresh")
         # It lives in the browser, so that it outlasts a restart of the server; it is checked against the caller.
         self.conversation = gr.Textbox(visible="hidden", elem_id="conversation-id", label="Conversation")
 
@@ -108,6 +110,8 @@ class ChatPage:
             source.cite(reading.on_cite, None, reading.panel, **ALWAYS)
         self.turns.rate(self.on_rate, self.conversation, self.turns, **ALWAYS)
         self.turns.comment(self.on_comment, None, None, **QUIET)
+        refreshed = [self.collection, self.turns]
+        self.refresh.click(self.on_refresh, [self.collection, self.conversation], refreshed, **QUIET)
         self.collection.input(self.on_collection, [self.collection, self.conversation], self.turns, **ALWAYS)
 
     @told
@@ -194,6 +198,13 @@ class ChatPage:
     def on_collection(self, collection: str, conversation_id: str, request: gr.Request) -> Any:
         """Show the examples of another collection while the conversation is empty."""
         return gr.skip() if conversation_id else self._welcome(principal_of(request), collection)
+
+    @told
+    def on_refresh(self, collection: str, conversation_id: str, request: gr.Request) -> tuple[Any, ...]:
+        """Show the collections as they are by now, and in an empty conversation the documents."""
+        principal = principal_of(request)
+        choices = self._choices(principal, collection)
+        return choices, gr.skip() if conversation_id else self._welcome(principal, choices["value"])
 
     async def _ask(self, request: gr.Request, text: str, collection: str, conversation_id: str) -> tuple[Any, ...]:
         principal = principal_of(request)

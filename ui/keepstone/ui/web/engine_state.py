@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Final, Literal
 
 from keepstone.platform.database.tables import utc_now
+from keepstone.platform.serving.absent import AbsentEngine
 from keepstone.platform.serving.supervisor import EngineStatus
 from keepstone.ui.runtime import Runtime
 
@@ -31,6 +32,8 @@ async def engine_state(runtime: Runtime) -> EngineState:
         return managed_state(runtime.supervisor.status(), utc_now())
     if runtime.settings.engine.mode == "off":
         return EngineState("off", "The model is switched off", 'Set mode = "managed" under [engine] in keepstone.toml')
+    if isinstance(runtime.engine, AbsentEngine):
+        return EngineState("down", runtime.engine.reason.message, runtime.engine.reason.fix)
     try:
         async with asyncio.timeout(_PATIENCE_S):
             ready = await runtime.engine.ready()

@@ -16,7 +16,8 @@ WANTED: Final = 4
 _LOOKED_AT: Final = 24
 # Headings that name a part of a document rather than a subject.
 _EMPTY: Final = re.compile(
-    r"(?i)(contents|table of contents|introduction|overview|summary|appendix.*|page \d+|目录|引言|附录.*|概述|前言)"
+    r"(?i)(contents|table of contents|introduction|overview|summary|about\b.*|appendix.*|page \d+"
+    r"|目录|引言|附录.*|概述|前言)"
 )
 # What web pages put behind their titles.
 _SITE: Final = re.compile(r"\s+[|–—]\s+.*$")

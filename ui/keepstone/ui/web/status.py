@@ -144,9 +144,15 @@ def _better(entry: Recommendation) -> Markup:
         "div",
         element("p", element("strong", entry.title)),
         element("p", f"{role} · {entry.memory_gib:g} GiB of memory", class_="note"),
-        element("pre", "\n".join(entry.commands)),
+        element("ol", *map(_step, entry.commands)),
         class_="better",
     )
+
+
+def _step(command: str) -> Markup:
+    """Return one thing to do: a command to run, or words."""
+    is_command = command.startswith("keepstone ")
+    return element("li", element("code", command) if is_command else command[:1].upper() + command[1:])
 
 
 def _section(title: str, *children: object) -> Markup:

@@ -10,6 +10,10 @@
   }
 
   function showPage() {
+    // Documents may have come and gone while another page was shown.
+    if (page() === "chat" && root.dataset.page && root.dataset.page !== "chat") {
+      document.getElementById("chat-refresh")?.click();
+    }
     root.dataset.page = page();
     closePanel("history");
     for (const link of document.querySelectorAll("#navigation a[data-page]")) {
