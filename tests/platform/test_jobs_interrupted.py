@@ -55,6 +55,34 @@ def test_a_job_whose_steps_could_not_be_kept_is_run_again(start: Start, monkeypa
     assert sorted(set(work.done)) == [1, 2]
 
 
+def test_a_stalled_job_is_started_as_often_as_that_fails(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk is still full when jobs that could not be recorded are to go on: they are not forgotten over that."""
+    from dbos import DBOS
+    from dbos._sys_db import SystemDatabase
+
+    monkeypatch.setattr("keepstone.platform.jobs.service._CARE_EVERY_S", 0.05)
+    monkeypatch.setattr("keepstone.platform.jobs.service._LOOK_AGAIN_S", 0.05)
+    full = {"record_operation_result": 2, "resume_workflow": 2}
+
+    def fails_at_first(owner: type, name: str) -> None:
+        real = getattr(owner, name)
+
+        def call(*arguments: Any, **keywords: Any) -> Any:
+            if full[name]:
+                full[name] -= 1
+                raise OSError("full")
+            return real(*arguments, **keywords)
+
+        monkeypatch.setattr(owner, name, call)
+
+    fails_at_first(SystemDatabase, "record_operation_result")
+    fails_at_first(DBOS, "resume_workflow")
+    work = Recorder()
+    jobs = start(work=work)
+    assert jobs.wait(submit(jobs, 1, 2), SOON).state == JobState.SUCCEEDED
+    assert full == {"record_operation_result": 0, "resume_workflow": 0}
+
+
 def test_closing_interrupts_and_the_next_launch_goes_on(start: Start) -> None:
     """A restart in the midst of a job: units that were done do not run again, those that were not do."""
     gate = threading.Event()

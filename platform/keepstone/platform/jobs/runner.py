@@ -94,10 +94,13 @@ class JobRunner:
         with self._changed:
             return list(self._active)
 
-    def take_stalled(self) -> set[str]:
-        """Return, once, the ids of the jobs whose steps could not be recorded; they are to be run again."""
-        stalled, self._stalled = self._stalled, set()
-        return stalled
+    def take_stalled(self) -> str | None:
+        """Return, once, the id of a job whose steps could not be recorded, to be run again; None: there is none."""
+        return self._stalled.pop() if self._stalled else None
+
+    def note_stalled(self, job_id: str) -> None:
+        """Let `take_stalled` return this job, too."""
+        self._stalled.add(job_id)
 
     def stop(self, timeout_s: float) -> bool:
         """End all jobs after the step in hand, and tell whether they ended in time.

@@ -221,10 +221,15 @@ class Jobs:
             for job_id in self._records.adopt_orphans(self._worker, _ORPHANED_AFTER):
                 log.warning("job_adopted", job=job_id)
                 self._run_again(job_id)
-        for job_id in self._runner.take_stalled():
-            self._run_again(job_id)
+        while stalled := self._runner.take_stalled():
+            self._run_again(stalled)
         self._durable.forget_finished()
 
     def _run_again(self, job_id: str) -> None:
-        if not self._durable.adopt(job_id):
-            self._records.release(job_id)
+        try:
+            if not self._durable.adopt(job_id):
+                self._records.release(job_id)
+        except Exception:
+            # The disk that kept its steps from being recorded is still full, or the database away: again next time.
+            self._runner.note_stalled(job_id)
+            raise
