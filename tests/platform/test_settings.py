@@ -58,7 +58,7 @@ def test_a_file_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         ("[engine]\nport = 'x'", "Setting 'engine.port'"),
         ("[engine]\nport = 99999", "Setting 'engine.port'"),
         ("[engine]\nmode = 'auto'", "'managed', 'external' or 'off'"),
-        ("engine = 3", "Setting 'engine'"),
+        ("engine = 3", "Setting 'engine' is a section, not a value. Write [engine]"),
         ("[engine\n", "not valid TOML"),
         ("[engine]\nmode = 'external'", "engine.url is not set"),
         ("[chunking]\nmax_tokens = 100\noverlap_tokens = 51", "at most half"),
@@ -76,11 +76,35 @@ def test_mistakes_in_the_file(toml: Path, text: str, said: str) -> None:
 def test_a_file_that_is_no_text(toml: Path) -> None:
     """Saved in another encoding, or a folder of that name."""
     toml.write_bytes(b"[app]\nhost = '\xe9'\n")
-    with pytest.raises(SettingsError, match="not valid TOML"):
+    with pytest.raises(SettingsError, match=r"is not UTF-8 text\. Save it as UTF-8"):
         load_settings()
     toml.unlink()
     toml.mkdir()
-    assert load_settings().app.port == 8080
+    with pytest.raises(SettingsError, match="is a folder"):
+        load_settings()
+
+
+def test_a_file_with_a_byte_order_mark(toml: Path) -> None:
+    """Editors on Windows write one; nobody sees it."""
+    toml.write_bytes(b"\xef\xbb\xbf[app]\nport = 9001\n")
+    assert load_settings().app.port == 9001
+
+
+def test_a_home_that_is_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every command says so, before any of them trips over it."""
+    (tmp_path / "file").write_text("x")
+    monkeypatch.setenv("KEEPSTONE_HOME", str(tmp_path / "file"))
+    with pytest.raises(SettingsError, match="Set KEEPSTONE_HOME to a folder"):
+        load_settings()
+
+
+def test_the_hint_is_the_fix(toml: Path) -> None:
+    """Clients of --json read the fix apart from the message."""
+    toml.write_text("[engine]\nprot = 1")
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+    assert caught.value.message == "Unknown setting 'engine.prot'"
+    assert str(caught.value.fix).startswith("Did you mean 'engine.port'?")
 
 
 @pytest.mark.parametrize(
@@ -90,8 +114,8 @@ def test_a_file_that_is_no_text(toml: Path) -> None:
         ("KEEPSTONE_ENGINE_PORT", "1", "Did you mean 'KEEPSTONE_ENGINE__PORT'"),
         ("KEEPSTONE_HOEM", "/x", "Did you mean 'KEEPSTONE_HOME'"),
         ("KEEPSTONE_ENGINE__PORT", "x", "engine.port"),
-        ("KEEPSTONE_APP__TRUSTED_ORIGINS", "https://a.example", "JSON"),
-        ("KEEPSTONE_ENGINE", "not json", "cannot be read"),
+        ("KEEPSTONE_APP__TRUSTED_ORIGINS", "https://a.example", "KEEPSTONE_APP__TRUSTED_ORIGINS cannot be read"),
+        ("KEEPSTONE_ENGINE", "not json", "KEEPSTONE_ENGINE cannot be read"),
     ],
 )
 def test_mistakes_in_variables(monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str) -> None:

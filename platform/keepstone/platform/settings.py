@@ -8,6 +8,7 @@ refused with the nearest one that does.
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from ipaddress import ip_address
 from pathlib import Path
@@ -188,6 +189,13 @@ def config_file() -> Path:
     return Path(chosen).expanduser().absolute() if chosen else default_home() / "keepstone.toml"
 
 
+class _TomlSource(TomlConfigSettingsSource):
+    """The file; also one that an editor on Windows saved with a byte order mark."""
+
+    def _read_file(self, file_path: Any) -> dict[str, Any]:
+        return tomllib.loads(file_path.read_text(encoding="utf-8-sig"))
+
+
 class Settings(BaseSettings):
     """The whole tree. Load it with `load_settings`, which words its errors for people."""
 
@@ -219,7 +227,7 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Order the sources: arguments, environment, keepstone.toml."""
         del dotenv_settings, file_secret_settings
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=config_file())
+        return init_settings, env_settings, _TomlSource(settings_cls, toml_file=config_file())
 
     @model_validator(mode="after")
     def _check_combinations(self) -> Settings:
@@ -282,17 +290,24 @@ def load_settings(**overrides: Any) -> Settings:
     if chosen and not config_file().is_file():
         raise SettingsError(f"KEEPSTONE_CONFIG names {chosen!r}, which is no file", fix="Mend or unset the variable")
     try:
-        return Settings(**overrides)
+        if config_file().is_dir():
+            raise SettingsError(f"{config_file()} is a folder", fix="Rename it; the settings are a file of that name")
+        settings = Settings(**overrides)
+        if settings.home.exists() and not settings.home.is_dir():
+            raise SettingsError(f"{settings.home} is no folder", fix="Set KEEPSTONE_HOME to a folder, or unset it")
     except ValidationError as error:
-        raise SettingsError(_explain(error)) from error
+        raise _explained(error) from error
     except SourceError as error:
         raise SettingsError(
-            f"A KEEPSTONE_* variable cannot be read: {error}", fix="""Lists are written as JSON: '["a", "b"]'"""
+            f"{_variables_of(error)} cannot be read", fix="""Lists are written as JSON: '["a", "b"]'"""
         ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"{config_file()} is not valid TOML: {error}", fix="Mend that line") from error
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{config_file()} is not UTF-8 text", fix="Save it as UTF-8 in your editor") from error
     except OSError as error:
         raise SettingsError(f"{config_file()} cannot be read ({error.strerror})", fix="Check who owns it") from error
+    return settings
 
 
 def setting_names() -> list[str]:
@@ -316,16 +331,31 @@ def _refuse_unknown_variables() -> None:
             raise SettingsError(f"No setting belongs to the environment variable {variable}", fix=hint)
 
 
-def _explain(error: ValidationError) -> str:
-    lines = []
+def _variables_of(error: SourceError) -> str:
+    """Return the variables that may have caused an error, which itself names only the section."""
+    found = re.search(r'"(\w+)"', str(error))
+    prefix = _PREFIX + found[1].upper() if found else _PREFIX
+    names = sorted(name for name in os.environ if name.startswith(prefix) and name not in _OTHER_VARIABLES)
+    return " or ".join(names) or "A KEEPSTONE_* variable"
+
+
+def _explained(error: ValidationError) -> SettingsError:
+    """Return all faults as one error; the first unknown name decides about the fix."""
+    faults: list[str] = []
+    hints: list[str] = []
     for item in error.errors():
         place = ".".join(str(part) for part in item["loc"])
         if item["type"] == "extra_forbidden":
-            lines.append(f"Unknown setting {place!r}. {_nearest(place)}")
+            faults.append(f"Unknown setting {place!r}")
+            hints.append(_nearest(place))
+        elif item["type"] in ("model_type", "model_attributes_type", "dict_type"):
+            faults.append(f"Setting {place!r} is a section, not a value")
+            hints.append(f"Write [{place}], and its settings below")
         else:
             reason = item["msg"].removeprefix("Value error, ")
-            lines.append(f"Setting {place!r}: {reason}" if place else reason)
-    return f"{'; '.join(lines)}. (Settings come from {config_file()} and KEEPSTONE_* variables.)"
+            faults.append(f"Setting {place!r}: {reason}" if place else reason)
+    source = f"Settings come from {config_file()} and KEEPSTONE_* variables"
+    return SettingsError("; ".join(faults), fix=" ".join([*dict.fromkeys(hints), source]))
 
 
 def _nearest(place: str) -> str:
