@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keepstone.platform.errors import InvalidInput, NotFound
-from keepstone.ui.cli.files import LocalFile, batches, find_files
+from keepstone.ui.cli.files import FileChanged, FixedSize, LocalFile, batches, find_files
 
 
 def test_folders_are_walked_in_order_without_hidden_files_links_and_pipes(folder: Path) -> None:
@@ -44,6 +44,40 @@ def test_nothing_to_ingest_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(InvalidInput, match="no files"):
         find_files([tmp_path / "empty"])
+
+
+def test_a_pipe_that_is_named_is_told_from_a_missing_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InvalidInput, match="neither a file nor a folder"):
+        find_files([tmp_path / "pipe"])
+
+
+def test_names_that_are_not_utf8_become_text(tmp_path: Path) -> None:
+    """Folders from old machines and unpacked archives have such names."""
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.txt")).write_text("x")
+    [file] = find_files([tmp_path])
+    assert file.name == "caf\ufffd.txt"
+    assert file.path.read_text() == "x"
+
+
+def test_a_file_that_grows_while_it_is_sent_is_taken_as_long_as_it_was(tmp_path: Path) -> None:
+    """A log that is being written: the request has announced its length already."""
+    path = tmp_path / "app.log"
+    path.write_text("12345")
+    [file] = find_files([path])
+    path.write_text("123456789")
+    with FixedSize(file) as stream:
+        assert (stream.seek(0, os.SEEK_END), stream.seek(0)) == (5, 0)
+        assert stream.read(3) + stream.read(10) + stream.read(10) == b"12345"
+
+
+def test_a_file_that_shrinks_while_it_is_sent_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "app.log"
+    path.write_text("12345")
+    [file] = find_files([path])
+    path.write_text("12")
+    with FixedSize(file) as stream, pytest.raises(FileChanged):
+        stream.read()
 
 
 @given(sizes=st.lists(st.integers(0, 100), max_size=60), limit=st.integers(1, 120))

@@ -9,6 +9,8 @@ import pytest
 
 from keepstone.platform.locks import exclusive_lock, holder
 from keepstone.platform.settings import default_home
+from keepstone.ui.cli import ingest
+from keepstone.ui.cli.files import LocalFile
 from keepstone.ui.running import lock_path
 from tests.ui.cli.conftest import ANSWER, App, Keepstone, parsed
 
@@ -49,6 +51,37 @@ def test_people_see_what_failed_and_why(keepstone: Keepstone, folder: Path) -> N
     assert "empty.txt" in result.stdout
     assert "is empty" in result.stdout
     assert "Made the collection 'manual'" in result.stderr
+
+
+@pytest.mark.usefixtures("running")
+def test_names_and_sizes_that_do_not_fit_fail_alone(
+    keepstone: Keepstone, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name that is not UTF-8, a log that grows and a file that shrinks meanwhile do not hold up the others."""
+    Path(os.fsdecode(os.fsencode(folder) + b"/caf\xe9.md")).write_text("# Coffee\n\nTwo cups a day.")
+    found = ingest.find_files
+
+    def then_change(paths: list[Path]) -> list[LocalFile]:
+        files = found(paths)
+        (folder / "warranty.md").write_text("# Gone")
+        with (folder / "sub" / "care.md").open("a") as file:
+            file.write("And more.")
+        return files
+
+    monkeypatch.setattr(ingest, "find_files", then_change)
+    files = parsed(keepstone("ingest", folder, "-c", "manual", "--json"))["files"]
+    outcomes = {each["name"]: each["outcome"] for each in files}
+    assert outcomes == {"empty.txt": "failed", "warranty.md": "failed", "caf\ufffd.md": "new", "sub/care.md": "new"}
+
+
+@pytest.mark.usefixtures("running")
+def test_text_that_is_not_utf8_is_no_traceback(keepstone: Keepstone) -> None:
+    """A terminal in another encoding hands over bytes that Python keeps as halves of surrogate pairs."""
+    keepstone("collections", "create", "manual")
+    for line in (("search", "caf\udce9", "-c", "manual"), ("documents", "list", "-c", "caf\udce9")):
+        result = keepstone(*line)
+        assert result.exit_code == 1
+        assert "not UTF-8" in result.stderr
 
 
 @pytest.mark.usefixtures("running")

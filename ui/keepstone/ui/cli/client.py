@@ -10,7 +10,8 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import IO, TYPE_CHECKING, Any
+from io import RawIOBase
+from typing import TYPE_CHECKING, Any
 
 from keepstone.platform.errors import Conflict, EngineUnavailable, KeepstoneError, Unavailable
 from keepstone.ui.cli.context import load_settings
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from keepstone.platform.settings import Settings
 
-Upload = tuple[str, IO[bytes]]
+Upload = tuple[str, RawIOBase]
 
 
 class Api:
@@ -150,7 +151,7 @@ def worded_errors() -> Iterator[None]:
     except httpx.HTTPError as error:
         raise Unavailable(
             f"Keepstone does not answer ({type(error).__name__})",
-            fix="Run `keepstone status`; the log is `logs/app.log` in the home folder",
+            fix="Run `keepstone status`; the log is `logs/keepstone.log` in the home folder",
         ) from error
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
-from keepstone.platform.errors import KeepstoneError, StorageFull
+from keepstone.platform.errors import InvalidInput, KeepstoneError, StorageFull
 from keepstone.ui.cli import output
 
 
@@ -34,6 +34,7 @@ class KeepstoneGroup(TyperGroup):
         del complete_var, standalone_mode
         own, literal = _split(list(sys.argv[1:] if args is None else args))
         output.mode.json = "--json" in own
+        output.print_anything()
         line = [each for each in own if each != "--json"] + literal
         try:
             code = super().main(line, prog_name, None, not output.mode.json, windows_expand_args, **extra)
@@ -42,6 +43,9 @@ class KeepstoneGroup(TyperGroup):
             sys.exit(1)
         except OSError as error:
             output.show_error(worded(error))
+            sys.exit(1)
+        except UnicodeEncodeError:  # bytes on the line or typed in a chat that are not UTF-8
+            output.show_error(InvalidInput("That is not UTF-8 text", fix="Set the terminal to UTF-8, and try again"))
             sys.exit(1)
         except TyperException as error:  # a wrong command line with --json; without it, Typer shows it
             shown = {"error": {"message": error.format_message(), "code": "usage", "fix": "Add --help"}}
@@ -55,6 +59,9 @@ def worded(error: OSError) -> KeepstoneError:
     what = f"{error.strerror or type(error).__name__}: {error.filename}" if error.filename else str(error)
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return StorageFull(what, fix="Free some space and try again; nothing stored was lost")
+    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        fix = "Check who may write there, or set KEEPSTONE_HOME to a folder of your own"
+        return KeepstoneError(what, fix=fix)
     return KeepstoneError(what, fix="Check that path and who may use it; `keepstone doctor` looks at what is needed")
 
 

@@ -16,7 +16,7 @@ import typer
 from keepstone.platform.errors import LimitExceeded, NotFound
 from keepstone.ui.cli.client import Api, connect
 from keepstone.ui.cli.context import load_settings
-from keepstone.ui.cli.files import LocalFile, batches, find_files
+from keepstone.ui.cli.files import FileChanged, FixedSize, LocalFile, batches, find_files
 from keepstone.ui.cli.output import emit, mode, note, notes, say, table
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _POLL_S = 0.4
 _OPEN = ("queued", "running")
+_SIZE_SETTINGS = "app.max_body_mb and ingestion.max_file_mb in keepstone.toml"
 # For the form's own lines around the files.
 _FORM_BYTES = 2**20
 
@@ -121,11 +122,11 @@ def _upload_batch(api: Api, path: str, batch: Sequence[LocalFile], max_bytes: in
         streams = []
         for file in batch:
             if file.size > max_bytes:
-                reason = f"{file.size / 2**20:.0f} MiB is too large. Raise app.max_body_mb"
+                reason = f"{file.size / 2**20:.0f} MiB is too large. Split it, or raise {_SIZE_SETTINGS}"
                 handed.append(_Handed(file.name, "failed", error=reason))
                 continue
             try:
-                streams.append((file.name, opened.enter_context(file.path.open("rb"))))
+                streams.append((file.name, opened.enter_context(FixedSize(file))))
             except OSError as error:
                 handed.append(_Handed(file.name, "failed", error=f"It cannot be read: {error.strerror}"))
         if not streams:
@@ -134,6 +135,10 @@ def _upload_batch(api: Api, path: str, batch: Sequence[LocalFile], max_bytes: in
             answer = api.upload(path, streams)
         except LimitExceeded as error:
             return handed + [_Handed(name, "failed", error=str(error)) for name, _ in streams]
+        except FileChanged as error:
+            changed = _Handed(error.file.name, "failed", error=str(error))
+            others = [file for file in batch if file is not error.file]
+            return [changed, *_upload_batch(api, path, others, max_bytes, jobs)]
     if answer["job_id"]:
         jobs.append(answer["job_id"])
     return handed + [_handed(each) for each in answer["files"]]
