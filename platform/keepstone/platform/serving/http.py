@@ -25,7 +25,9 @@ from aiohttp.http import HttpProcessingError
 from keepstone.platform.errors import EngineUnavailable, InvalidInput, KeepstoneError, LimitExceeded
 from keepstone.platform.serving.engine import ChatRequest, Delta, Forwarded, Reply
 from keepstone.platform.serving.tokens import TokenCounter
-from keepstone.platform.serving.wire import Flavour, events, parse_delta, parse_reply, request_body, server_message
+from keepstone.platform.serving.wire import (
+    Flavour, events, is_refusal, parse_delta, parse_reply, request_body, server_message,
+)  # fmt: skip
 
 _CONNECT_TIMEOUT_S = 5.0
 _READY_TIMEOUT_S = 3.0
@@ -86,22 +88,20 @@ class HttpEngine:
     # Sessions belong to the event loop that runs when they are made, so they are made at the first request.
     @cached_property
     def _client(self) -> aiohttp.ClientSession:
-        timeout = aiohttp.ClientTimeout(sock_connect=_CONNECT_TIMEOUT_S, sock_read=self._timeout_s)
-        return self._session(self._max_streams, timeout)
+        return self._session(self._max_streams, _CONNECT_TIMEOUT_S, self._timeout_s)
 
     @cached_property
     def _probe(self) -> aiohttp.ClientSession:
         """Apart from the others, so that a health check does not queue behind them."""
-        timeout = aiohttp.ClientTimeout(sock_connect=_READY_TIMEOUT_S, sock_read=_READY_TIMEOUT_S)
-        return self._session(4, timeout)
+        return self._session(4, _READY_TIMEOUT_S, _READY_TIMEOUT_S)
 
-    def _session(self, connections: int, timeout: aiohttp.ClientTimeout) -> aiohttp.ClientSession:
+    def _session(self, connections: int, connect_s: float, silence_s: float) -> aiohttp.ClientSession:
         secure = self._base_url.startswith("https:")
         tls = ssl.create_default_context(cafile=certifi.where()) if secure else True
         return aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=connections, keepalive_timeout=_KEEP_ALIVE_S, ssl=tls),
             headers=self._headers,
-            timeout=timeout,
+            timeout=aiohttp.ClientTimeout(sock_connect=connect_s, sock_read=silence_s),
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=False,
             auto_decompress=False,
@@ -209,7 +209,7 @@ class HttpEngine:
             async with asyncio.timeout(self._timeout_s):
                 response = await self._send(path, body)
         try:
-            if not (pass_refusals and _is_refusal(response.status)):
+            if not (pass_refusals and is_refusal(response.status)):
                 with self._worded_errors():
                     await self._refuse_errors(response)
         except BaseException:
@@ -233,7 +233,7 @@ class HttpEngine:
                 f"Too long for the model: {message}",
                 fix="Ask with less text, or raise engine.max_model_len where the model allows it",
             )
-        if _is_refusal(status):
+        if is_refusal(status):
             return InvalidInput(
                 f"The engine refused the request: {message or f'HTTP {status}'}",
                 fix="`keepstone models list` shows the models" if status == 404 else None,
@@ -292,11 +292,6 @@ class _Body:
 
     async def aclose(self) -> None:
         self._response.close()
-
-
-def _is_refusal(status: int) -> bool:
-    """Tell whether a status blames the request rather than the server or our key."""
-    return 400 <= status < 500 and status not in (401, 403, 407, 408, 429)
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:

@@ -175,6 +175,11 @@ def server_message(raw: bytes) -> str:
     return str(answer)[:500]
 
 
+def is_refusal(status: int) -> bool:
+    """Tell whether a status blames the request rather than the server or our key."""
+    return 400 <= status < 500 and status not in (401, 403, 407, 408, 429)
+
+
 def _not_openai() -> EngineUnavailable:
     return EngineUnavailable(
         "The server's answer is not in OpenAI's format",
