@@ -1,7 +1,7 @@
 """What every test stands on: a clean environment, no network beyond loopback, and fresh databases.
 
 Fixtures: `database` (SQLite, upgraded), `both_databases` (the test runs on SQLite and on PostgreSQL), and the URLs of
-fresh, empty databases: `sqlite_url`, `postgres_url`, `both_urls`.
+fresh, empty databases: `sqlite_url`, `postgres_url`, `both_urls`. `browser` is in tests/browser.py.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ import pytest
 
 from keepstone.platform.database import Database
 
+pytest_plugins = ["tests.browser"]
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 

@@ -8,15 +8,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from keepstone.platform import logs
 from keepstone.platform.access import Principal
 from keepstone.platform.accounts import SCOPES, create_principal, ensure_local_admin
 from keepstone.platform.database.tables import JobRow
 from keepstone.platform.serving.scripted import ScriptedEngine
-from keepstone.platform.settings import load_settings
+from keepstone.platform.settings import LoggingSettings, load_settings
 from keepstone.retrieval.encoder import Encoder, HashEncoder
 from keepstone.ui.runtime import Runtime
 
 WAIT_S = 60.0
+NEVER_DECLINES = {"abstain_below": -1000.0, "style": "write"}
+"""Settings for `answering`: the light encoder's scores are not those that the threshold was fitted to."""
 
 
 @contextmanager
@@ -24,6 +27,8 @@ def open_stack(
     home: Path, *, engine: ScriptedEngine | None = None, encoder: Encoder | None = None, **settings: Any
 ) -> Iterator[Runtime]:
     """Open a runtime on `home` as the app does, without vLLM."""
+    # As the app logs; structlog's own default prints every local variable.
+    logs.configure(LoggingSettings(level="error"))
     loaded = load_settings(home=home, **settings)
     with Runtime.open(loaded, engine=engine or ScriptedEngine(), encoder=encoder or HashEncoder()) as runtime:
         yield runtime

@@ -20,13 +20,15 @@ from keepstone.platform.access import Principal, find_collection
 from keepstone.platform.blobs import BlobStore
 from keepstone.platform.database import Database
 from keepstone.platform.database.tables import (
+    OPEN_JOBS,
+    STOPPED,
+    UNFINISHED,
     ChangeRow,
     ChunkRow,
     CollectionRow,
     DocumentRow,
     DocumentState,
     JobRow,
-    JobState,
 )
 from keepstone.platform.errors import Cancelled, KeepstoneError, StorageFull, Unavailable
 from keepstone.platform.jobs import JobInfo, Jobs
@@ -48,7 +50,6 @@ _ENCODE_SLICE = 512
 # The pool bounds how many files are read at once; further threads split what it has read.
 _LOAD_THREADS = 3
 _JOB_DOCUMENTS = 1000
-_UNFINISHED = (DocumentState.QUEUED, DocumentState.LOADING, DocumentState.ENCODING)
 
 log = structlog.get_logger(__name__)
 
@@ -139,12 +140,11 @@ class Ingestion:
     def plan(self, job: JobInfo) -> list[Any]:
         """Cut the job into units `[first, ids]`, each few enough documents that their chunks fit into memory."""
         documents: list[str] = job.args["documents"]
-        stopped = (DocumentState.FAILED, DocumentState.CANCELLED)
         with self._database.transaction() as session:
             # On a retry of the whole job, what it left undone waits again.
             session.execute(
                 sa.update(DocumentRow)
-                .where(DocumentRow.id.in_(documents), DocumentRow.state.in_(stopped))
+                .where(DocumentRow.id.in_(documents), DocumentRow.state.in_(STOPPED))
                 .where(DocumentRow.pending_sha256.is_not(None))
                 .values(state=DocumentState.QUEUED, error=None)
             )
@@ -188,7 +188,7 @@ class Ingestion:
         with self._database.transaction() as session:
             session.execute(
                 sa.update(DocumentRow)
-                .where(DocumentRow.id.in_(job.args["documents"]), DocumentRow.state.in_(_UNFINISHED))
+                .where(DocumentRow.id.in_(job.args["documents"]), DocumentRow.state.in_(UNFINISHED))
                 .values(state=DocumentState.CANCELLED if job.cancelled else DocumentState.FAILED, error=error)
             )
 
@@ -199,7 +199,7 @@ class Ingestion:
                 sa.select(DocumentRow).where(
                     DocumentRow.id.in_(document_ids),
                     DocumentRow.pending_sha256.is_not(None),
-                    DocumentRow.state.in_(_UNFINISHED),
+                    DocumentRow.state.in_(UNFINISHED),
                 )
             ).all()
             for row in rows:
@@ -323,13 +323,13 @@ def _requeue_all(session: Session, collection_id: str) -> None:
 def _without_job(session: Session) -> dict[str, list[str]]:
     """Return, by collection, the unfinished documents that no unfinished job names."""
     named: set[str] = set()
-    active = sa.select(JobRow.args).where(JobRow.kind == KIND, JobRow.state.in_((JobState.QUEUED, JobState.RUNNING)))
+    active = sa.select(JobRow.args).where(JobRow.kind == KIND, JobRow.state.in_(OPEN_JOBS))
     for args in session.scalars(active):
         named.update(args["documents"])
     waiting: dict[str, list[str]] = {}
     rows = session.execute(
         sa.select(DocumentRow.collection_id, DocumentRow.id)
-        .where(DocumentRow.state.in_(_UNFINISHED), DocumentRow.pending_sha256.is_not(None))
+        .where(DocumentRow.state.in_(UNFINISHED), DocumentRow.pending_sha256.is_not(None))
         .order_by(DocumentRow.created_at, DocumentRow.id)
     )
     for collection_id, document_id in rows:

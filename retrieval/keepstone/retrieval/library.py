@@ -27,6 +27,8 @@ from keepstone.platform.access import (
 from keepstone.platform.blobs import BlobStore
 from keepstone.platform.database import Database
 from keepstone.platform.database.tables import (
+    STOPPED,
+    UNFINISHED,
     ChangeRow,
     ChunkRow,
     CollectionRow,
@@ -43,7 +45,6 @@ _COLLECTION_NAME = re.compile(r"\w[\w .-]{0,62}", re.UNICODE)
 _MAX_NAME = 255
 # Well below the smallest limit on bound variables of a statement.
 _IDS_PER_STATEMENT = 5000
-_UNFINISHED = (DocumentState.QUEUED, DocumentState.LOADING, DocumentState.ENCODING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,11 +316,10 @@ class Library:
             collection: name or id.
             document_ids: which; None means all that failed or were cancelled.
         """
-        stopped = (DocumentState.FAILED, DocumentState.CANCELLED)
         with self._database.transaction() as session:
             collection_id = find_collection(session, principal, collection, "write").id
             query = sa.select(DocumentRow).where(
-                DocumentRow.collection_id == collection_id, DocumentRow.state.in_(stopped)
+                DocumentRow.collection_id == collection_id, DocumentRow.state.in_(STOPPED)
             )
             if document_ids is not None:
                 query = query.where(DocumentRow.id.in_(document_ids))
@@ -388,7 +388,7 @@ def _add_row(session: Session, collection_id: str, name: str, sha256: str, size:
 
 def _replace(row: DocumentRow, sha256: str, size: int) -> AddedDocument:
     ready = row.state == DocumentState.READY and row.sha256 == sha256
-    waiting = row.state in _UNFINISHED and row.pending_sha256 == sha256
+    waiting = row.state in UNFINISHED and row.pending_sha256 == sha256
     if ready or waiting:
         return AddedDocument(_info(row), "unchanged")
     row.pending_sha256, row.size = sha256, size

@@ -19,14 +19,13 @@ import sqlalchemy as sa
 import structlog
 
 from keepstone.platform.database import Database
-from keepstone.platform.database.tables import DocumentRow, DocumentState
+from keepstone.platform.database.tables import UNFINISHED, DocumentRow
 from keepstone.retrieval import embeddings
 from keepstone.retrieval.indexes.catalog import IndexSet
 
 _FIRST_AFTER_S: Final = 60.0
 _EVERY_S: Final = 3600.0
 _VECTORS_AT_ONCE: Final = 10_000
-_UNFINISHED: Final = (DocumentState.QUEUED, DocumentState.LOADING, DocumentState.ENCODING)
 
 log = structlog.get_logger(__name__)
 
@@ -80,7 +79,7 @@ class Upkeep:
         return TidiedUp(changes, vectors)
 
     def _ingesting(self) -> bool:
-        query = sa.select(DocumentRow.id).where(DocumentRow.state.in_(_UNFINISHED)).limit(1)
+        query = sa.select(DocumentRow.id).where(DocumentRow.state.in_(UNFINISHED)).limit(1)
         with self._database.reading() as session:
             return session.scalar(query) is not None
 

@@ -23,7 +23,7 @@ from keepstone.ui.http.app import create_app
 from keepstone.ui.local_key import local_key
 from keepstone.ui.running import RunningApp, announced
 from keepstone.ui.runtime import Runtime
-from tests.stack import open_stack
+from tests.stack import NEVER_DECLINES, open_stack
 from tests.ui.served import served
 
 ANSWER = "The warranty lasts two years. [1]"
@@ -63,9 +63,8 @@ def running() -> Iterator[App]:
     """Serve an app on this test's home, where commands find it."""
     engine = ScriptedEngine(default=ANSWER)
     home = default_home()
-    answering = {"abstain_below": -1000.0, "style": "write"}
     with (
-        open_stack(home, engine=engine, answering=answering) as runtime,
+        open_stack(home, engine=engine, answering=NEVER_DECLINES) as runtime,
         local_key(runtime.database) as key,
         served(create_app(runtime, web=False)) as server,
         announced(home, RunningApp(server.url, os.getpid(), key)),

@@ -8,21 +8,13 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from keepstone.platform import logs
 from keepstone.platform.serving.scripted import ScriptedEngine
-from keepstone.platform.settings import LoggingSettings
 from keepstone.ui.http.app import create_app
 from keepstone.ui.runtime import Runtime
-from tests.stack import open_stack
+from tests.stack import NEVER_DECLINES, open_stack
 from tests.ui.served import client_of, key_of
 
 ANSWER = "The warranty lasts two years. [1]"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _logs() -> None:
-    """Log as the app does; structlog's own default prints every local variable."""
-    logs.configure(LoggingSettings(level="warning"))
 
 
 @pytest.fixture(scope="module")
@@ -34,9 +26,8 @@ def engine() -> ScriptedEngine:
 @pytest.fixture(scope="module")
 def runtime(tmp_path_factory: pytest.TempPathFactory, engine: ScriptedEngine) -> Iterator[Runtime]:
     """Return a runtime that never declines."""
-    answering = {"abstain_below": -1000.0, "style": "write"}
     home = tmp_path_factory.mktemp("home")
-    with open_stack(home, engine=engine, answering=answering, app={"max_body_mb": 8}) as runtime:
+    with open_stack(home, engine=engine, answering=NEVER_DECLINES, app={"max_body_mb": 8}) as runtime:
         yield runtime
 
 

@@ -9,12 +9,10 @@ import gradio as gr
 import pytest
 from starlette.requests import Request
 
-from keepstone.platform import logs
 from keepstone.platform.access import Principal
 from keepstone.platform.serving.scripted import ScriptedEngine
-from keepstone.platform.settings import LoggingSettings
 from keepstone.ui.runtime import Runtime
-from tests.stack import admin, ingest, open_stack
+from tests.stack import NEVER_DECLINES, admin, ingest, open_stack
 
 COLLECTION = "Manuals"
 ANSWER = "The warranty lasts two years. [1] Dolphins wrote the manual."
@@ -27,12 +25,6 @@ FILES = {
 }
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _logs() -> None:
-    """Log as the app does; structlog's own default prints every local variable."""
-    logs.configure(LoggingSettings(level="error"))
-
-
 @pytest.fixture(scope="module")
 def engine() -> ScriptedEngine:
     """Return the language model, which always says the same."""
@@ -42,8 +34,7 @@ def engine() -> ScriptedEngine:
 @pytest.fixture(scope="module")
 def runtime(tmp_path_factory: pytest.TempPathFactory, engine: ScriptedEngine) -> Iterator[Runtime]:
     """Return a runtime with four documents, one of which cannot be read."""
-    answering = {"abstain_below": -1000.0, "style": "write"}
-    with open_stack(tmp_path_factory.mktemp("home"), engine=engine, answering=answering) as runtime:
+    with open_stack(tmp_path_factory.mktemp("home"), engine=engine, answering=NEVER_DECLINES) as runtime:
         ingest(runtime, admin(runtime), COLLECTION, FILES)
         yield runtime
 

@@ -3,29 +3,22 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Error, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
-from keepstone.platform import logs
 from keepstone.platform.serving.scripted import ScriptedEngine
-from keepstone.platform.settings import LoggingSettings
 from keepstone.ui.http.app import create_app
 from keepstone.ui.http.login import issue_login_token
 from keepstone.ui.runtime import Runtime
-from tests.stack import admin, ingest, open_stack
+from tests.stack import NEVER_DECLINES, admin, ingest, open_stack
 from tests.ui.served import Served, served
 from tests.ui.web.conftest import COLLECTION, FILES
 
 pytestmark = pytest.mark.e2e
 
-FLAGS = [
-    *("--no-sandbox", "--disable-gpu", "--disable-background-networking"),
-    *("--disable-component-update", "--disable-sync", "--no-first-run"),
-]
 PATIENCE_MS = 20_000
 ASKED = "How long does the warranty last?"
 REPLY = (
@@ -35,26 +28,9 @@ REPLY = (
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Return a Chromium of this machine."""
-    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if program is None:
-        pytest.skip("no Chromium here: apt-get install chromium")
-    with sync_playwright() as playwright:
-        try:
-            chromium = playwright.chromium.launch(executable_path=program, headless=True, args=FLAGS)
-        except Error as error:
-            pytest.skip(f"Chromium does not start here: {error}")
-        yield chromium
-        chromium.close()
-
-
-@pytest.fixture(scope="module")
 def runtime(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runtime]:
-    logs.configure(LoggingSettings(level="error"))
-    answering = {"abstain_below": -1000.0, "style": "write"}
     engine = ScriptedEngine(default=REPLY)
-    with open_stack(tmp_path_factory.mktemp("home"), engine=engine, answering=answering) as opened:
+    with open_stack(tmp_path_factory.mktemp("home"), engine=engine, answering=NEVER_DECLINES) as opened:
         ingest(opened, admin(opened), COLLECTION, FILES)
         yield opened
 

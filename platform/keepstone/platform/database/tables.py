@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 import secrets
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -81,6 +81,13 @@ class JobState(enum.StrEnum):
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELLED = "cancelled"
+
+
+UNFINISHED: Final = (DocumentState.QUEUED, DocumentState.LOADING, DocumentState.ENCODING)
+"""Documents on their way."""
+STOPPED: Final = (DocumentState.FAILED, DocumentState.CANCELLED)
+"""Documents that may be tried again."""
+OPEN_JOBS: Final = (JobState.QUEUED, JobState.RUNNING)
 
 
 class PrincipalRow(Base):

@@ -15,10 +15,9 @@ from sqlalchemy.orm import Session
 
 from keepstone.platform.access import Action, Principal, authorize, readable_collections
 from keepstone.platform.database import Database
-from keepstone.platform.database.tables import JobRow, JobState, utc_now
+from keepstone.platform.database.tables import OPEN_JOBS, JobRow, JobState, utc_now
 from keepstone.platform.errors import Conflict, NotFound
 
-_OPEN = (JobState.QUEUED, JobState.RUNNING)
 ENDED = (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
 
 
@@ -115,7 +114,7 @@ class JobRecords:
         """Note that a step of the job begins here, and return the row; None when there is no such open job."""
         query = (
             sa.update(JobRow)
-            .where(JobRow.id == job_id, JobRow.state.in_(_OPEN))
+            .where(JobRow.id == job_id, JobRow.state.in_(OPEN_JOBS))
             .values(state=JobState.RUNNING, worker=worker, attempts=JobRow.attempts + int(counted))
             .returning(JobRow)
         )
@@ -196,7 +195,7 @@ class JobRecords:
         with self._database.transaction() as session:
             changed = session.scalar(
                 sa.update(JobRow)
-                .where(JobRow.id == job_id, JobRow.state.in_(_OPEN))
+                .where(JobRow.id == job_id, JobRow.state.in_(OPEN_JOBS))
                 .values(**values)
                 .returning(JobRow.id)
             )

@@ -10,7 +10,7 @@ from fastapi import APIRouter
 from starlette.concurrency import run_in_threadpool
 
 from keepstone.platform.access import Principal
-from keepstone.platform.database.tables import JobState
+from keepstone.platform.database.tables import OPEN_JOBS
 from keepstone.platform.errors import Conflict
 from keepstone.platform.jobs.records import readable_jobs
 from keepstone.platform.serving.absent import AbsentEngine
@@ -23,7 +23,6 @@ from keepstone.ui.version import version
 router = APIRouter(prefix="/v1", tags=["status"])
 
 _DRAIN_S = 10.0
-_OPEN = (JobState.QUEUED, JobState.RUNNING)
 
 
 @router.get("/status")
@@ -63,7 +62,7 @@ def _status(runtime: Runtime, principal: Principal, *, engine_ready: bool) -> di
     settings = runtime.settings
     admin = principal.administers
     with runtime.database.reading() as session:
-        jobs = [row for row in readable_jobs(session, principal, limit=500) if row.state in _OPEN]
+        jobs = [row for row in readable_jobs(session, principal, limit=500) if row.state in OPEN_JOBS]
         names = collection_names(session, jobs)
     collections = runtime.library.collections(principal)
     status: dict[str, Any] = {

@@ -10,7 +10,7 @@ import gradio as gr
 from gradio.blocks import Block
 
 from keepstone.platform.access import Principal
-from keepstone.platform.database.tables import DocumentState, JobState, utc_now
+from keepstone.platform.database.tables import OPEN_JOBS, DocumentState, utc_now
 from keepstone.platform.errors import NotFound
 from keepstone.platform.jobs.records import find_job, readable_jobs
 from keepstone.retrieval.library import CollectionInfo
@@ -210,7 +210,7 @@ class DocumentsPage:
         principal, place = principal_of(request), self._place(values)
         with self._runtime.database.reading() as session:
             jobs = readable_jobs(session, principal, collection_id=place.collection)
-            unfinished = [job.id for job in jobs if job.state in (JobState.QUEUED, JobState.RUNNING)]
+            unfinished = [job.id for job in jobs if job.state in OPEN_JOBS]
             for job_id in unfinished:
                 find_job(session, principal, job_id, "write")
         for job_id in unfinished:

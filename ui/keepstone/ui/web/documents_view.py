@@ -7,14 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from keepstone.platform.database.tables import DocumentState
+from keepstone.platform.database.tables import STOPPED, UNFINISHED, DocumentState
 from keepstone.retrieval.library import CollectionInfo, DocumentInfo
-from keepstone.ui.web.markup import Markup, action, element, icon, join, with_code
+from keepstone.ui.web.markup import Markup, action, element, icon, icon_action, join, with_code
 from keepstone.ui.web.reader import file_size
 
 PAGE_SIZE: Final = 50
-UNFINISHED: Final = (DocumentState.QUEUED, DocumentState.LOADING, DocumentState.ENCODING)
-STOPPED: Final = (DocumentState.FAILED, DocumentState.CANCELLED)
 STATE_FILTERS: Final[dict[str, tuple[DocumentState, ...]]] = {
     "All states": (),
     "Ready": (DocumentState.READY,),
@@ -182,31 +180,17 @@ def _state(state: DocumentState) -> Markup:
 
 
 def _actions(info: DocumentInfo) -> list[Markup]:
-    buttons = []
-    if info.state in STOPPED:
-        buttons.append(
-            action(
-                "retry",
-                icon("retry"),
-                class_="icon-button",
-                data_document=info.id,
-                aria_label=f"Try again: {info.name}",
-                title="Try again",
-            )
-        )
-    buttons.append(
-        action(
-            "delete",
-            icon("trash"),
-            class_="icon-button",
-            data_document=info.id,
-            aria_label=f"Delete document: {info.name}",
-            title="Delete",
-            data_confirm=f"Delete “{info.name}”? It is gone from every search and every new answer at once.",
-            data_confirm_label="Delete",
-        )
+    retry = icon_action("retry", "retry", f"Try again: {info.name}", title="Try again", data_document=info.id)
+    delete = icon_action(
+        "delete",
+        "trash",
+        f"Delete document: {info.name}",
+        title="Delete",
+        data_document=info.id,
+        data_confirm=f"Delete “{info.name}”? It is gone from every search and every new answer at once.",
+        data_confirm_label="Delete",
     )
-    return buttons
+    return [retry, delete] if info.state in STOPPED else [delete]
 
 
 def _pager(listing: Listing) -> Markup | None:

@@ -100,6 +100,11 @@ def action(event: str, label: object, *, class_: str = "link", **attributes: obj
     return element("button", label, type="button", class_=class_, data_event=event, **attributes)
 
 
+def icon_action(event: str, name: str, label: str, *, title: str, **attributes: object) -> Markup:
+    """Return an `action` that shows an icon alone; `label` says to screen readers what it does to what."""
+    return action(event, icon(name), class_="icon-button", aria_label=label, title=title, **attributes)
+
+
 def markdown(source: str, *, marks: Sequence[Mark] = (), cite: Cite = lambda _number, _offset: None) -> Markup:
     """Render Markdown of unknown origin.
 

@@ -9,7 +9,7 @@ from typing import Final
 from keepstone.agents.conversations import ConversationInfo
 from keepstone.platform.errors import KeepstoneError
 from keepstone.ui.web.answers import AnswerView, render_answer, render_text
-from keepstone.ui.web.markup import Markup, action, element, icon, join, with_code
+from keepstone.ui.web.markup import Markup, action, element, icon_action, join, with_code
 from keepstone.ui.web.turns import Turn
 
 NOTHING: Final = Markup("")
@@ -110,13 +110,12 @@ def _conversation(info: ConversationInfo, current: bool) -> Markup:
             aria_current="true" if current else None,
             data_close="history",
         ),
-        action(
+        icon_action(
             "delete",
-            icon("trash"),
-            class_="icon-button",
-            data_id=info.id,
-            aria_label=f"Delete conversation: {title}",
+            "trash",
+            f"Delete conversation: {title}",
             title="Delete",
+            data_id=info.id,
             data_confirm=f"Delete the conversation “{title}”? Its questions and answers go for good.",
             data_confirm_label="Delete",
         ),
