@@ -23,11 +23,9 @@ import structlog
 from aiohttp.http import HttpProcessingError
 
 from keepstone.platform.errors import EngineUnavailable, InvalidInput, KeepstoneError, LimitExceeded
+from keepstone.platform.serving import wire
 from keepstone.platform.serving.engine import ChatRequest, Delta, Forwarded, Reply
 from keepstone.platform.serving.tokens import TokenCounter
-from keepstone.platform.serving.wire import (
-    Flavour, events, is_refusal, parse_delta, parse_reply, request_body, server_message,
-)  # fmt: skip
 
 _CONNECT_TIMEOUT_S = 5.0
 _READY_TIMEOUT_S = 3.0
@@ -66,7 +64,7 @@ class HttpEngine:
         max_model_len: int,
         api_key: str | None = None,
         model_dir: Path | None = None,
-        flavour: Flavour | None = None,
+        flavour: wire.Flavour | None = None,
         max_streams: int = 64,
         timeout_s: float = 600.0,
         explain: Callable[[], str | None] = lambda: None,
@@ -123,28 +121,28 @@ class HttpEngine:
 
     async def chat(self, request: ChatRequest) -> Reply:
         """Return the whole answer; cancelling the task stops the server's work."""
-        body = request_body(request, self._model, stream=False, flavour=await self._ask_flavour())
+        body = wire.request_body(request, self._model, stream=False, flavour=await self._ask_flavour())
         with self._worded_errors():
             async with asyncio.timeout(self._timeout_s):
                 response = await self._send("/chat/completions", body)
                 try:
                     await self._refuse_errors(response)
-                    return parse_reply(await _read(response))
+                    return wire.parse_reply(await _read(response))
                 finally:
                     response.close()
 
     async def stream_chat(self, request: ChatRequest) -> AsyncGenerator[Delta, None]:
         """Yield the answer piece by piece; closing the iterator closes the connection, which stops the server."""
-        body = request_body(request, self._model, stream=True, flavour=await self._ask_flavour())
+        body = wire.request_body(request, self._model, stream=True, flavour=await self._ask_flavour())
         opened = await self._open("/chat/completions", body, pass_refusals=False)
         finish_reason: str | None = None
         counted = False
         with self._worded_errors():
-            async with aclosing(opened), aclosing(events(opened)) as stream:
+            async with aclosing(opened), aclosing(wire.events(opened)) as stream:
                 async for event in stream:
                     if "error" in event:
                         raise self._error_event(event)
-                    delta = parse_delta(event)
+                    delta = wire.parse_delta(event)
                     finish_reason = finish_reason or delta.finish_reason
                     if finish_reason and delta.completion_tokens is not None and not counted:
                         counted = True
@@ -179,7 +177,7 @@ class HttpEngine:
         await self._client.close()
         await self._probe.close()
 
-    async def _ask_flavour(self) -> Flavour:
+    async def _ask_flavour(self) -> wire.Flavour:
         """Ask an unknown server once what it is: vLLM says so as the owner of its models."""
         if self._flavour is None:
             with self._worded_errors():
@@ -195,11 +193,9 @@ class HttpEngine:
         started = time.monotonic()
         try:
             return await self._client.post(url, data=content, allow_redirects=False)
-        except aiohttp.ClientConnectorError:
-            raise
-        except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError):
+        except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
             # An idle connection that the server closed just now fails at once; later, the server died at its work.
-            if time.monotonic() - started > _STALE_S:
+            if isinstance(error, aiohttp.ClientConnectorError) or time.monotonic() - started > _STALE_S:
                 raise
             return await self._client.post(url, data=content, allow_redirects=False)
 
@@ -209,7 +205,7 @@ class HttpEngine:
             async with asyncio.timeout(self._timeout_s):
                 response = await self._send(path, body)
         try:
-            if not (pass_refusals and is_refusal(response.status)):
+            if not (pass_refusals and wire.is_refusal(response.status)):
                 with self._worded_errors():
                     await self._refuse_errors(response)
         except BaseException:
@@ -219,13 +215,13 @@ class HttpEngine:
 
     async def _refuse_errors(self, response: aiohttp.ClientResponse) -> None:
         if response.status != HTTPStatus.OK:
-            raise self._error(response.status, server_message(await _read(response)))
+            raise self._error(response.status, wire.server_message(await _read(response)))
 
     def _error_event(self, event: Mapping[str, Any]) -> KeepstoneError:
         inner = event["error"]
         code = inner.get("code") if isinstance(inner, dict) else None
         status = code if isinstance(code, int) and code >= 400 else 500
-        return self._error(status, server_message(json.dumps(event).encode()))
+        return self._error(status, wire.server_message(json.dumps(event).encode()))
 
     def _error(self, status: int, message: str) -> KeepstoneError:
         if status in (400, 413, 422) and any(sign in message for sign in _TOO_LONG):
@@ -233,7 +229,7 @@ class HttpEngine:
                 f"Too long for the model: {message}",
                 fix="Ask with less text, or raise engine.max_model_len where the model allows it",
             )
-        if is_refusal(status):
+        if wire.is_refusal(status):
             return InvalidInput(
                 f"The engine refused the request: {message or f'HTTP {status}'}",
                 fix="`keepstone models list` shows the models" if status == 404 else None,
