@@ -65,6 +65,16 @@ def test_encrypted_file_says_so() -> None:
     assert "password" in (caught.value.fix or "")
 
 
+def test_a_document_without_pages_is_not_called_encrypted() -> None:
+    """PDFium reports both by the same code."""
+    data = (
+        b"%PDF-1.4\n1 0 obj\n<</Type/Catalog/Pages 2 0 R>>\nendobj\n"
+        b"2 0 obj\n<</Type/Pages/Count 0/Kids[]>>\nendobj\ntrailer\n<</Size 3/Root 1 0 R>>\n%%EOF"
+    )
+    with pytest.raises(UnreadableDocument, match="is damaged"):
+        load(data, "empty.pdf")
+
+
 def test_file_that_anybody_may_open_is_read_although_it_has_an_owner_password() -> None:
     assert load(pdf_file([lines(["Open to all."])], password=""), "a.pdf").text == "Open to all."
 

@@ -23,7 +23,7 @@ _FRENCH = "Le filtre doit être nettoyé à la main chaque jour, même pendant l
     ("text", "encoding"),
     [
         *((text, code) for text in (_CHINESE, _GERMAN) for code in ("utf-8", "utf-8-sig", "utf-16", "utf-32")),
-        *((text, code) for text in (_GERMAN, _RUSSIAN) for code in ("utf-16-le", "utf-16-be")),
+        *((text, code) for text in (_CHINESE, _GERMAN, _RUSSIAN) for code in ("utf-16-le", "utf-16-be")),
         (_CHINESE, "gb18030"),
         (_TRADITIONAL, "big5"),
         (_JAPANESE, "shift_jis"),

@@ -107,6 +107,15 @@ def _wide_encoding(data: bytes) -> str | None:
         if all(zeros[i] > 0.7 for i in high) and all(zeros[i] < 0.1 for i in low):
             text = sample.decode(encoding, errors="replace")
             return encoding if text.count("\ufffd") <= 0.02 * len(text) + 1 else None
+    return _wide_chinese(sample) if looks_binary(data) else None
+
+
+def _wide_chinese(sample: bytes) -> str | None:
+    """Return the variant of UTF-16 under which frequent Chinese characters or kana are frequent, as in other text."""
+    for encoding in ("utf-16-le", "utf-16-be"):
+        for legacy in ("gb18030", "big5hkscs", "cp932"):
+            if _share(sample, encoding, dict(_EAST_ASIAN)[legacy]) >= _ENOUGH[legacy]:
+                return encoding
     return None
 
 

@@ -58,7 +58,8 @@ def _open(data: bytes, name: str) -> pdfium.PdfDocument:
     try:
         pdf = pdfium.PdfDocument(data)
     except pdfium.PdfiumError as error:
-        if getattr(error, "err_code", None) == pdfium_c.FPDF_ERR_PASSWORD:
+        # A document without pages is reported as one whose password is missing.
+        if getattr(error, "err_code", None) == pdfium_c.FPDF_ERR_PASSWORD and b"/Encrypt" in data:
             raise UnreadableDocument(
                 f"{shown(name)} is encrypted",
                 fix="Remove its password, for example with `qpdf --decrypt --password=... IN OUT`, and upload it again",
