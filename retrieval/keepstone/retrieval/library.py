@@ -349,6 +349,25 @@ def clean_name(name: str) -> str:
     return cleaned
 
 
+def refuse_repeated(name: str, taken: set[str]) -> None:
+    """Note the name of one of several files that are handed in together.
+
+    One by one, a file replaces that of the same name; files that come together are meant to be there together.
+
+    Args:
+        name: as it was given.
+        taken: the names of the files before it; gets this one.
+
+    Raises:
+        InvalidInput: the name cannot be used.
+        Conflict: it was there before.
+    """
+    cleaned = clean_name(name)
+    if cleaned in taken:
+        raise Conflict(f"Another file handed in with this one is named {cleaned!r}", fix="Rename one of the two")
+    taken.add(cleaned)
+
+
 def remove_chunks(session: Session, document: DocumentRow) -> int:
     """Delete a document's chunks and tell the indexes; the caller holds `Database.lock_changes`.
 

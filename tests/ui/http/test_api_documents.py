@@ -45,6 +45,25 @@ async def test_each_file_has_its_own_outcome(client: httpx.AsyncClient, runtime:
     assert again["job_id"] is None
 
 
+async def test_two_files_of_one_name_in_one_upload_do_not_overwrite_each_other(client: httpx.AsyncClient) -> None:
+    await client.post("/v1/collections", json={"name": "twice"})
+    parts = [("files", ("a/guide.md", b"# One")), ("files", ("a//guide.md", b"# Two"))]
+    answer = (await client.post("/v1/collections/twice/documents", files=parts)).json()
+    first, second = answer["files"]
+    assert first["outcome"] == "queued"
+    assert (second["error"]["code"], second["error"]["fix"]) == ("conflict", "Rename one of the two")
+
+
+@pytest.mark.parametrize("kind", ["multipart/form-data", "multipart/form-data; boundary=x"])
+async def test_a_malformed_form_names_the_right_one(client: httpx.AsyncClient, kind: str) -> None:
+    await client.post("/v1/collections", json={"name": "malformed"})
+    path = "/v1/collections/malformed/documents"
+    answer = await client.post(path, content=b"rubbish", headers={"content-type": kind})
+    assert answer.status_code == 400
+    assert answer.json()["error"]["code"] == "invalid_input"
+    assert "multipart/form-data" in answer.json()["error"]["fix"]
+
+
 async def test_the_job_counts_its_documents_and_names_those_that_failed(
     client: httpx.AsyncClient, runtime: Runtime
 ) -> None:

@@ -129,3 +129,12 @@ async def test_the_pages_own_files_are_served(app: FastAPI) -> None:
         assert (await http.get("/theme.css")).status_code == 200
         icon = await http.get("/favicon.ico")
     assert "<svg" in icon.text
+
+
+async def test_what_is_not_there_is_told_in_the_shape_of_the_api(app: FastAPI) -> None:
+    """Unknown paths under /v1, and known ones by another method, end here: clients read one shape of error."""
+    async with client(app) as http:
+        told = (await http.delete("/v1/models")).json()["error"]
+    assert told["message"] == "No such path: DELETE /v1/models"
+    assert (told["code"], told["type"]) == ("not_found", "not_found_error")
+    assert "openapi.json" in told["fix"]

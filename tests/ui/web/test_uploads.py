@@ -68,6 +68,17 @@ def test_one_bad_file_does_not_hold_up_the_others(
     assert list(folder.iterdir()) == []
 
 
+def test_two_files_of_one_name_do_not_overwrite_each_other(
+    runtime: Runtime, ann: Principal, folder: Path, collection: str
+) -> None:
+    """Chosen together from two folders, they come without their paths."""
+    uploads = [uploaded(folder, "readme.md", b"# One"), uploaded(folder, "readme.md", b"# Two")]
+    added = add_uploads(runtime.library, ann, collection, uploads, folder)
+    assert [each.failed for each in added.files] == [False, True]
+    assert "Rename one" in added.files[1].message
+    assert len(added.document_ids) == 1
+
+
 def test_paths_outside_the_upload_folder_are_refused_and_left_alone(
     runtime: Runtime, ann: Principal, folder: Path, collection: str, tmp_path: Path
 ) -> None:

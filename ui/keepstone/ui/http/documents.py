@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from typing import Annotated, Any, BinaryIO, Final
 from urllib.parse import quote
 
@@ -10,12 +11,13 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import TypeAdapter
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import UploadFile
+from starlette.datastructures import FormData, UploadFile
+from starlette.exceptions import HTTPException
 
 from keepstone.platform.access import Principal, find_collection
 from keepstone.platform.database.tables import DocumentState
 from keepstone.platform.errors import Conflict, InvalidInput, KeepstoneError
-from keepstone.retrieval.library import AddedDocument, DocumentInfo, DocumentText
+from keepstone.retrieval.library import AddedDocument, DocumentInfo, DocumentText, refuse_repeated
 from keepstone.ui.http.dependencies import CurrentPrincipal, TheRuntime
 from keepstone.ui.http.errors import described
 from keepstone.ui.http.listings import Listing
@@ -24,6 +26,7 @@ from keepstone.ui.runtime import Runtime
 router = APIRouter(prefix="/v1", tags=["documents"])
 
 _MAX_FILES: Final = 1000
+_HOW_TO_SEND: Final = f"Send the files as the field `files` of multipart/form-data, at most {_MAX_FILES} at once"
 _FORM: Final[dict[str, Any]] = {
     "requestBody": {
         "required": True,
@@ -67,11 +70,12 @@ async def add_documents(name: str, request: Request, principal: CurrentPrincipal
     """
     # Before the body is read: who may not write here need not send 200 MiB to learn it.
     await run_in_threadpool(_check_writable, runtime, principal, name)
-    async with request.form(max_files=_MAX_FILES, max_fields=16) as form:
+    async with _form(request) as form:
         files = [each for each in form.getlist("files") if isinstance(each, UploadFile)]
         if not files:
-            raise InvalidInput("The form has no files", fix="Send them as the field `files` of multipart/form-data")
-        results = [await run_in_threadpool(_add, runtime, principal, name, file) for file in files]
+            raise InvalidInput("The form has no files", fix=_HOW_TO_SEND)
+        taken: set[str] = set()
+        results = [await run_in_threadpool(_add, runtime, principal, name, file, taken) for file in files]
     queued = [each["document"]["id"] for each in results if each.get("outcome") == "queued"]
     job_id = await run_in_threadpool(runtime.ingestion.submit, principal, name, queued) if queued else None
     return JSONResponse({"files": results, "job_id": job_id}, 202 if job_id else 200)
@@ -164,10 +168,26 @@ def _check_writable(runtime: Runtime, principal: Principal, name: str) -> None:
         find_collection(session, principal, name, "write")
 
 
-def _add(runtime: Runtime, principal: Principal, collection: str, file: UploadFile) -> dict[str, Any]:
-    """Store one file; its error is that file's alone."""
+@asynccontextmanager
+async def _form(request: Request) -> AsyncIterator[FormData]:
+    """Return the request's form; one that cannot be read is told with how to send it."""
+    try:
+        form = await request.form(max_files=_MAX_FILES, max_fields=16)
+    except HTTPException as error:
+        if error.status_code != 400:
+            raise
+        raise InvalidInput(f"The form cannot be read: {error.detail.rstrip('.')}", fix=_HOW_TO_SEND) from error
+    try:
+        yield form
+    finally:
+        await form.close()
+
+
+def _add(runtime: Runtime, principal: Principal, collection: str, file: UploadFile, taken: set[str]) -> dict[str, Any]:
+    """Store one file; its error is that file's alone. `taken` holds the names of this upload, and gets this one."""
     name = file.filename or ""
     try:
+        refuse_repeated(name, taken)
         added = runtime.library.add_document(principal, collection, name, file.file)
     except KeepstoneError as error:
         return {"name": name} | described(error)

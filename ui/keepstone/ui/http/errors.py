@@ -39,6 +39,9 @@ _STATUS: Final = {
 _TYPES: Final = {401: "authentication_error", 403: "permission_error", 404: "not_found_error"}
 
 
+_SCHEMA: Final = "GET /openapi.json tells which fields there are, and what each may hold"
+
+
 class BodyTooLarge(HTTPException):
     """The request's body is larger than it may be. An `HTTPException`, since body parsers let only those through."""
 
@@ -85,7 +88,7 @@ def install_error_handlers(app: FastAPI) -> None:
     async def _invalid(request: Request, error: RequestValidationError) -> JSONResponse:
         del request
         message, param = _worded(error)
-        return JSONResponse(error_body(400, message, "invalid_input", param=param), 400)
+        return JSONResponse(error_body(400, message, "invalid_input", fix=_SCHEMA, param=param), 400)
 
     @app.exception_handler(HTTPException)
     async def _http(request: Request, error: HTTPException) -> JSONResponse:

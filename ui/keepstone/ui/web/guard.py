@@ -12,9 +12,12 @@ import secrets
 from typing import Final
 
 from starlette.datastructures import MutableHeaders
-from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from keepstone.platform.errors import NotFound
+from keepstone.ui.http.errors import error_response
+
+_PATHS: Final = "GET /openapi.json lists the API's paths and methods"
 _ALLOWED: Final = {
     "GET": re.compile(
         r"/|/theme\.css|/config|/favicon\.ico|/(?:static|assets|svelte)/[\w./@+-]+"
@@ -53,9 +56,9 @@ class GradioGuard:
         allowed = _ALLOWED.get(method)
         path = scope["path"].removeprefix(scope.get("root_path", ""))
         if allowed is None or ".." in path or not allowed.fullmatch(path or "/"):
-            await JSONResponse({"error": {"message": f"No such path: {path[:200]}", "code": "not_found"}}, 404)(
-                scope, receive, send
-            )
+            # What the API does not serve comes here, too: unknown paths under /v1, and known ones by another method.
+            wanted = path[:200] if scope["method"] == "GET" else f"{scope['method']} {path[:200]}"
+            await error_response(NotFound(f"No such path: {wanted}", fix=_PATHS))(scope, receive, send)
         elif path in ("", "/"):
             await self._app(scope, receive, _PageSender(send))
         else:

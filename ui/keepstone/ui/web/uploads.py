@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from keepstone.platform.access import Principal
 from keepstone.platform.errors import InvalidInput, KeepstoneError, StorageFull, storage_errors
-from keepstone.retrieval.library import AddedDocument, Library
+from keepstone.retrieval.library import AddedDocument, Library, refuse_repeated
 from keepstone.ui.web.documents_view import UploadedFile
 
 ABANDONED_AFTER_S: Final = 3600
@@ -61,6 +61,7 @@ def add_uploads(library: Library, principal: Principal, collection: str, uploads
         folder: where the temporary files are; a path elsewhere is refused.
     """
     added = Added()
+    taken: set[str] = set()
     for upload in uploads:
         name = str(upload.get("orig_name") or "") if isinstance(upload, dict) else ""
         try:
@@ -69,6 +70,7 @@ def add_uploads(library: Library, principal: Principal, collection: str, uploads
             added.files.append(UploadedFile(name or "File", str(error), failed=True))
             continue
         try:
+            refuse_repeated(name or path.name, taken)
             with storage_errors("storing an upload"), path.open("rb") as stream:
                 result = library.add_document(principal, collection, name or path.name, stream)
             added.note(name or path.name, result)
