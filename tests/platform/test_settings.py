@@ -61,6 +61,8 @@ def test_a_file_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         ("engine = 3", "Setting 'engine' is a section, not a value. Write [engine]"),
         ("[engine\n", "not valid TOML"),
         ("[engine]\nmode = 'external'", "engine.url is not set"),
+        ("[engine]\nurl = '127.0.0.1:8000/v1'", "engine.url is no address"),
+        ("[engine]\nurl = 'http:/x'", "engine.url is no address"),
         ("[chunking]\nmax_tokens = 100\noverlap_tokens = 51", "at most half"),
     ],
 )

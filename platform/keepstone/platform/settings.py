@@ -233,6 +233,8 @@ class Settings(BaseSettings):
     def _check_combinations(self) -> Settings:
         if self.engine.mode == "external" and not self.engine.url:
             raise ValueError("engine.mode is 'external' but engine.url is not set")
+        if self.engine.url and not re.match(r"https?://[^/\s]", self.engine.url):
+            raise ValueError("engine.url is no address such as http://127.0.0.1:8000/v1")
         if not self.app.require_sign_in and not is_loopback(self.app.host):
             raise ValueError(
                 f"app.require_sign_in is off but app.host is {self.app.host!r}: "

@@ -13,11 +13,13 @@ import httpx
 import pytest
 
 from keepstone.platform.database import Database
+from keepstone.platform.errors import EngineUnavailable, SettingsError
 from keepstone.platform.locks import holder
 from keepstone.platform.models.registry import ModelRegistry
-from keepstone.platform.settings import default_home, load_settings
+from keepstone.platform.settings import EngineSettings, default_home, load_settings
 from keepstone.ui.cli import launch
 from keepstone.ui.running import find_app, lock_path
+from keepstone.ui.runtime import engine_python
 from tests.ui.cli.conftest import Keepstone, parsed
 
 
@@ -112,3 +114,23 @@ def test_a_port_on_the_line_wins_over_the_settings(keepstone: Keepstone) -> None
     assert f":{port}/" in told["url"]
     assert keepstone("status").exit_code == 0
     assert keepstone("down").exit_code == 0
+
+
+def test_an_external_engine_that_does_not_answer_is_named_with_its_setting() -> None:
+    """Nothing here can restart it."""
+    down = {"mode": "external", "ready": False, "state": "down", "message": None}
+    with pytest.raises(EngineUnavailable, match=r"mend engine\.url"):
+        launch.wait_for_engine(lambda: down)
+
+
+def test_an_engine_that_cannot_be_started_is_not_to_be_restarted() -> None:
+    """What it needs is missing, so there is no process; the settings are read at the next start."""
+    down = {"mode": "managed", "ready": False, "state": "down", "message": "vLLM is not installed"}
+    with pytest.raises(EngineUnavailable, match=r"vLLM is not installed.*keepstone down && keepstone up"):
+        launch.wait_for_engine(lambda: down)
+
+
+def test_a_python_that_is_not_there_is_refused_before_it_is_started(tmp_path: Path) -> None:
+    settings = load_settings(engine=EngineSettings(python=tmp_path / "python"))
+    with pytest.raises(SettingsError, match=r"engine\.python.*is no program"):
+        engine_python(settings)

@@ -6,6 +6,7 @@ with Runtime.open(load_settings()) as runtime:
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -192,7 +193,7 @@ def _engine(
         return None, absent, AnsweringModel(chosen.model, "off", _style(settings, None))
     try:
         model = registry.get(chosen.model)
-        launch = build_launch(chosen, home=settings.home, python=_engine_python(settings), model=model, machine=machine)
+        launch = build_launch(chosen, home=settings.home, python=engine_python(settings), model=model, machine=machine)
     except (Unavailable, SettingsError) as error:
         log.warning("engine_not_startable", reason=str(error))
         return None, AbsentEngine(chosen.model, error), AnsweringModel(chosen.model, "missing", "write")
@@ -202,9 +203,21 @@ def _engine(
     return supervisor, client, AnsweringModel(model.name, model.version, _style(settings, model))
 
 
-def _engine_python(settings: Settings) -> Path:
-    if settings.engine.python is not None:
-        return settings.engine.python
+def engine_python(settings: Settings) -> Path:
+    """Return the Python of the environment that has vLLM.
+
+    Raises:
+        SettingsError: `engine.python` is no program.
+        EngineUnavailable: none is named and none is installed.
+    """
+    chosen = settings.engine.python
+    if chosen is not None:
+        if shutil.which(chosen) is None:
+            raise SettingsError(
+                f"engine.python is '{chosen}', which is no program",
+                fix="Name the Python of an environment with vLLM, or leave it out and run `keepstone engine install`",
+            )
+        return chosen
     installed = installed_engine(settings.home)
     if installed is None:
         raise EngineUnavailable("The language model's engine is not installed", fix="Run `keepstone engine install`")

@@ -105,10 +105,15 @@ def wait_for_engine(status: Callable[[], dict[str, Any]]) -> None:
         if engine["state"] in ("failed", "down", "stopped"):
             log = engine.get("log")
             lines = "\n".join(last_lines(Path(log), 10)) if log else ""
+            if engine["mode"] == "external":
+                raise EngineUnavailable(
+                    "The language model's server (engine.url) does not answer",
+                    fix="Start it, or mend engine.url in keepstone.toml and run `keepstone down && keepstone up`",
+                )
             message = f"The engine does not run: {engine['message'] or engine['state']}"
-            raise EngineUnavailable(
-                f"{message}\n{lines}" if lines else message, fix="Mend that, then run `keepstone engine restart`"
-            )
+            # Without a log there is no process to start again: what it needs is missing.
+            again = "keepstone engine restart" if log else "keepstone down && keepstone up"
+            raise EngineUnavailable(f"{message}\n{lines}" if lines else message, fix=f"Mend that, then run `{again}`")
         time.sleep(_POLL_S * 5)
 
 
