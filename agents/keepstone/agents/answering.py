@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import anyio
@@ -16,7 +16,7 @@ from anyio.to_thread import run_sync
 
 from keepstone.agents.checking import StreamChecker
 from keepstone.agents.condense import condense
-from keepstone.agents.evidence import ABSTAIN_BELOW, HITS_NEEDED, evidence_strength
+from keepstone.agents.evidence import ABSTAIN_BELOW, HITS_NEEDED, Signs, evidence_strength, read_signs
 from keepstone.agents.grammars import choosing_grammar, citing_grammar
 from keepstone.agents.packing import pack
 from keepstone.agents.prompts import PROMPT_VERSION, choose_prompt, write_prompt
@@ -63,6 +63,7 @@ class _Draft:
     standalone: str
     result: SearchResult
     passages: tuple[Passage, ...]
+    signs: Signs
     evidence: float
     threshold: float
     started: float
@@ -164,8 +165,10 @@ class Answerer:
             count_tokens=self._engine.count_tokens,
         )
         threshold = ABSTAIN_BELOW if self._settings.abstain_below is None else self._settings.abstain_below
-        strength = evidence_strength(result.hits)
-        draft = _Draft(principal, question, standalone, result, passages, strength, threshold, started)
+        weight = result.dense_weight
+        signs = read_signs(standalone, result.hits, passages, self._encoder, dense_weight=weight)
+        strength = evidence_strength(signs, self._encoder.version)
+        draft = _Draft(principal, question, standalone, result, passages, signs, strength, threshold, started)
         draft.clock("search")
         return draft
 
@@ -237,7 +240,7 @@ class Answerer:
             result=draft.result,
             passages=draft.passages,
             claims=draft.claims,
-            evidence={"strength": round(draft.evidence, 4), "threshold": draft.threshold},
+            evidence={"strength": round(draft.evidence, 4), "threshold": draft.threshold, **asdict(draft.signs)},
             versions={
                 "prompt": PROMPT_VERSION,
                 "model": self._model.name,

@@ -41,6 +41,18 @@ class Quote:
     score: float
 
 
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """A sentence of a packed passage."""
+
+    passage: Passage
+    start: int
+    end: int
+    """Its characters in the passage's text."""
+    text: str
+    """Without Markdown marks."""
+
+
 def find_quotes(question: str, passages: Sequence[Passage], encoder: Encoder, *, dense_weight: float) -> list[Quote]:
     """Return the sentence nearest to the question, and the next one where it is nearly as near.
 
@@ -50,37 +62,37 @@ def find_quotes(question: str, passages: Sequence[Passage], encoder: Encoder, *,
         encoder: compares meanings.
         dense_weight: 0 to 1, weight of meaning against words, as in the search that found the passages.
     """
-    candidates = [
-        (passage, start, end)
-        for passage in passages
-        for start, end in sentence_spans(passage.text)
-        if _worth_quoting(passage, start, end)
-    ]
-    if not candidates:
+    sentences = quotable(passages)
+    if not sentences:
         return []
-    texts = [plain(passage.text[start:end]) for passage, start, end in candidates]
-    lexical = _standardised(_word_overlap(question, texts, [passage for passage, _, _ in candidates], passages))
-    search = _standardised(np.array([passage.hit.score for passage, _, _ in candidates]))
+    lexical = _standardised(_word_overlap(question, sentences, passages))
+    search = _standardised(np.array([each.passage.hit.score for each in sentences]))
     scores = (1 - dense_weight) * lexical + 0.5 * search
     if dense_weight > 0:
-        contexts = [f"{passage.hit.context}\n{text}" for (passage, _, _), text in zip(candidates, texts, strict=True)]
+        contexts = [f"{each.passage.hit.context}\n{each.text}" for each in sentences]
         dense = encoder.encode_documents(contexts) @ encoder.encode_query(question)
         scores = scores + dense_weight * _standardised(dense)
     order = np.argsort(-scores, kind="stable")
     close = [int(i) for i in order if scores[i] >= scores[order[0]] - _CLOSE]
     distinct: dict[str, int] = {}
     for i in close:
-        distinct.setdefault(texts[i], i)
+        distinct.setdefault(sentences[i].text, i)
+    return [_quote(sentences[i], float(scores[i])) for i in list(distinct.values())[:_MOST]]
+
+
+def quotable(passages: Sequence[Passage]) -> list[Sentence]:
+    """Return what can be an answer by itself: whole sentences, table rows and list items of some length."""
     return [
-        Quote(
-            number=candidates[i][0].number,
-            text=texts[i],
-            start=candidates[i][0].hit.start + candidates[i][1],
-            end=candidates[i][0].hit.start + candidates[i][2],
-            score=float(scores[i]),
-        )
-        for i in list(distinct.values())[:_MOST]
+        Sentence(passage, start, end, plain(passage.text[start:end]))
+        for passage in passages
+        for start, end in sentence_spans(passage.text)
+        if _worth_quoting(passage, start, end)
     ]
+
+
+def _quote(sentence: Sentence, score: float) -> Quote:
+    offset = sentence.passage.hit.start
+    return Quote(sentence.passage.number, sentence.text, offset + sentence.start, offset + sentence.end, score)
 
 
 def _worth_quoting(passage: Passage, start: int, end: int) -> bool:
@@ -105,15 +117,13 @@ def _is_shouted(text: str) -> bool:
     return 2 * sum(letter.isupper() for letter in text) > sum(letter.isalpha() for letter in text)
 
 
-def _word_overlap(
-    question: str, texts: Sequence[str], owners: Sequence[Passage], passages: Sequence[Passage]
-) -> np.ndarray:
+def _word_overlap(question: str, sentences: Sequence[Sentence], passages: Sequence[Passage]) -> np.ndarray:
     evidence = Evidence(passages)
     asked = set(tokens(question))
     scores = []
-    for text, owner in zip(texts, owners, strict=True):
-        own = set(tokens(text))
-        context = set(tokens(owner.hit.context)) - own
+    for each in sentences:
+        own = set(tokens(each.text))
+        context = set(tokens(each.passage.hit.context)) - own
         scores.append(
             sum(evidence.weight(word) for word in sorted(asked & own))
             + 0.5 * sum(evidence.weight(word) for word in sorted(asked & context))

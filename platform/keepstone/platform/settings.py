@@ -164,8 +164,8 @@ class AnsweringSettings(_Section):
     temperature: float = Field(default=0.0, ge=0, le=2)
     """Randomness of the answer; 0 always takes the likeliest word."""
     abstain_below: float | None = None
-    """Strength of the evidence under which the answer is "not in the documents"; 0 always answers, higher is stricter.
-    Unset: 1.4, fitted on the example questions."""
+    """Probability that the passages hold the answer, under which it is "not in the documents"; 0 always answers.
+    Unset: 0.158, fitted on the example questions."""
 
 
 class LoggingSettings(_Section):
