@@ -129,7 +129,8 @@ class Answerer:
             EngineUnavailable: the language model does not answer.
         """
         started = time.perf_counter()
-        question = question.strip()
+        # PostgreSQL keeps no NUL in a text.
+        question = question.replace("\0", "").strip()
         if not question:
             raise InvalidInput("The question is empty", fix="Type a question")
         recent = tuple(history[-_HISTORY_TURNS:])

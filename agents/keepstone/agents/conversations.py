@@ -21,6 +21,8 @@ from keepstone.platform.database.tables import (
 from keepstone.platform.errors import InvalidInput, NotFound
 
 _TITLE_LENGTH = 60
+# PostgreSQL keeps none in a text.
+_NUL = "\0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +109,7 @@ class Conversations:
                     conversation_id=row.id,
                     ordinal=0 if last is None else last + 1,
                     role=role,
-                    content=content,
+                    content=content.replace(_NUL, ""),
                     answer_id=answer_id,
                 )
             )
@@ -175,5 +177,5 @@ def _message(message: MessageRow, answer: AnswerRow | None, rating: int | None) 
 
 
 def _title(question: str) -> str:
-    flat = " ".join(question.split())
+    flat = " ".join(question.replace(_NUL, "").split())
     return flat if len(flat) <= _TITLE_LENGTH else flat[: _TITLE_LENGTH - 1] + "…"

@@ -33,7 +33,7 @@ from keepstone.platform.database.tables import (
 from keepstone.platform.errors import Cancelled, KeepstoneError, StorageFull, Unavailable
 from keepstone.platform.jobs import JobInfo, Jobs
 from keepstone.platform.settings import ChunkingSettings
-from keepstone.retrieval import embeddings
+from keepstone.retrieval import embeddings, originals
 from keepstone.retrieval.chunking import CHUNKER_VERSION, split
 from keepstone.retrieval.embeddings import batched
 from keepstone.retrieval.encoder import Encoder
@@ -174,7 +174,8 @@ class Ingestion:
                 job.check_cancelled()
                 with self._database.transaction() as session:
                     self._database.lock_changes(session)
-                    self._replace(session, each)
+                    replaced = self._replace(session, each)
+                originals.release(self._database, self._blobs, [replaced])
             done += len(group)
             job.progress(done, total)
             if job.collection_id:
@@ -252,10 +253,11 @@ class Ingestion:
             with self._database.transaction() as session:
                 embeddings.store(session, embedded.new_rows)
 
-    def _replace(self, session: Session, loaded: _Loaded) -> None:
+    def _replace(self, session: Session, loaded: _Loaded) -> str | None:
+        """Put the new version in the place of the old one, whose bytes it names."""
         row = session.get(DocumentRow, loaded.document_id)
         if row is None or row.pending_sha256 != loaded.sha256:
-            return  # deleted, or changed once more, while it was being read
+            return None  # deleted, or changed once more, while it was being read
         if embeddings.missing(session, (embeddings.key(self._encoder, chunk.indexed_text) for chunk in loaded.chunks)):
             # They were in the cache when it was asked, and went as garbage since: the unit is done again.
             raise Unavailable(f"Vectors of {row.name!r} went meanwhile", fix="They are made again")
@@ -274,9 +276,11 @@ class Ingestion:
         row.headings = [list(asdict(heading).values()) for heading in document.headings]
         row.media_type, row.title, row.language = document.media_type, document.title, document.language
         row.parser, row.chunker = document.parser, self.chunker
+        replaced = row.sha256
         row.sha256, row.pending_sha256 = loaded.sha256, None
         row.chunk_count = len(loaded.chunks)
         row.state, row.error = DocumentState.READY, None
+        return replaced
 
     def _chunk_row(self, row: DocumentRow, chunk: Chunk) -> dict[str, Any]:
         return {

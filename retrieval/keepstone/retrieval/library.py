@@ -1,7 +1,8 @@
 """Collections and documents, as their people see them: every call names its principal and is authorized.
 
 Adding a document stores its bytes and marks it `queued`; `ingest` turns queued documents into chunks. Deleting takes
-rows and chunks away in one transaction, so that no search finds them from that moment on; the indexes follow.
+rows and chunks away in one transaction, so that no search finds them from that moment on; the indexes follow, and bytes
+that no document refers to any more go at once (see `originals`).
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ from keepstone.platform.database.tables import (
     utc_now,
 )
 from keepstone.platform.errors import Conflict, InvalidInput, NotFound, did_you_mean
+from keepstone.retrieval import originals
 from keepstone.retrieval.types import Heading, Page
 
 _COLLECTION_NAME = re.compile(r"\w[\w .-]{0,62}", re.UNICODE)
@@ -167,11 +169,14 @@ class Library:
         with self._database.transaction() as session:
             row = find_collection(session, principal, name, "own")
             collection_id = row.id
+            hashes = sa.select(DocumentRow.sha256, DocumentRow.pending_sha256)
+            dropped = session.execute(hashes.where(DocumentRow.collection_id == collection_id)).all()
             session.execute(sa.delete(ChunkRow).where(ChunkRow.collection_id == collection_id))
             session.execute(sa.delete(DocumentRow).where(DocumentRow.collection_id == collection_id))
             session.execute(sa.delete(ChangeRow).where(ChangeRow.collection_id == collection_id))
             session.delete(row)
         self._on_change(collection_id)
+        originals.release(self._database, self._blobs, [name for pair in dropped for name in pair])
 
     def grant(self, principal: Principal, name: str, to: str, role: str) -> None:
         """Give the principal named `to` a role in a collection."""
@@ -208,10 +213,13 @@ class Library:
         name = clean_name(name)
         with self._database.reading() as session:
             collection_id = find_collection(session, principal, collection, "write").id
-        blob = self._blobs.put(stream, max_bytes=self._max_file_bytes)
-        with self._database.transaction() as session:
-            find_collection(session, principal, collection_id, "write")
-            return _add_row(session, collection_id, name, blob.sha256, blob.size)
+        with self._blobs.receive(stream, max_bytes=self._max_file_bytes) as incoming:
+            blob = incoming.blob
+            with originals.referring(self._database, incoming) as session:
+                find_collection(session, principal, collection_id, "write")
+                added, dropped = _add_row(session, collection_id, name, blob.sha256, blob.size)
+        originals.release(self._database, self._blobs, [dropped])
+        return added
 
     def documents(
         self,
@@ -289,23 +297,30 @@ class Library:
 
     def document_bytes(self, principal: Principal, document_id: str) -> tuple[DocumentInfo, BinaryIO]:
         """Return one document and its original bytes, to be closed by the caller."""
-        info = self.document(principal, document_id)
-        with self._database.reading() as session:
-            row = _find_document(session, principal, document_id)
-            sha256 = row.sha256 or row.pending_sha256
-        if sha256 is None:
-            raise NotFound(f"The original of {info.name!r} is not stored")
-        return info, self._blobs.open(sha256)
+        missed: str | None = None
+        while True:
+            with self._database.reading() as session:
+                row = _find_document(session, principal, document_id)
+                info, sha256 = _info(row), row.sha256 or row.pending_sha256
+            if sha256 is None:
+                raise NotFound(f"The original of {info.name!r} is not stored")
+            try:
+                return info, self._blobs.open(sha256)
+            except NotFound:
+                if sha256 == missed:
+                    raise
+                missed = sha256  # a new version may just have taken its place
 
     def delete_document(self, principal: Principal, document_id: str) -> DocumentInfo:
-        """Remove a document from the collection, its indexes and all future answers, at once."""
+        """Remove a document from the collection, its indexes and all future answers, at once, and its bytes with it."""
         with self._database.transaction() as session:
             row = _find_document(session, principal, document_id, "write")
-            info = _info(row)
+            info, dropped = _info(row), [row.sha256, row.pending_sha256]
             self._database.lock_changes(session)
             remove_chunks(session, row)
             session.delete(row)
         self._on_change(info.collection_id)
+        originals.release(self._database, self._blobs, dropped)
         return info
 
     def requeue(self, principal: Principal, collection: str, document_ids: Sequence[str] | None = None) -> list[str]:
@@ -384,7 +399,10 @@ def remove_chunks(session: Session, document: DocumentRow) -> int:
     return len(ids)
 
 
-def _add_row(session: Session, collection_id: str, name: str, sha256: str, size: int) -> AddedDocument:
+def _add_row(
+    session: Session, collection_id: str, name: str, sha256: str, size: int
+) -> tuple[AddedDocument, str | None]:
+    """Return what became of it, and which bytes that document no longer waits for."""
     in_collection = sa.select(DocumentRow).where(DocumentRow.collection_id == collection_id)
     row = session.scalar(in_collection.where(DocumentRow.name == name))
     if row is not None:
@@ -396,23 +414,24 @@ def _add_row(session: Session, collection_id: str, name: str, sha256: str, size:
         )
     )
     if same is not None:
-        return AddedDocument(_info(same), "duplicate")
+        return AddedDocument(_info(same), "duplicate"), None
     row = DocumentRow(
         collection_id=collection_id, name=name, size=size, pending_sha256=sha256, state=DocumentState.QUEUED
     )
     session.add(row)
     session.flush()
-    return AddedDocument(_info(row), "queued")
+    return AddedDocument(_info(row), "queued"), None
 
 
-def _replace(row: DocumentRow, sha256: str, size: int) -> AddedDocument:
+def _replace(row: DocumentRow, sha256: str, size: int) -> tuple[AddedDocument, str | None]:
     ready = row.state == DocumentState.READY and row.sha256 == sha256
     waiting = row.state in UNFINISHED and row.pending_sha256 == sha256
     if ready or waiting:
-        return AddedDocument(_info(row), "unchanged")
+        return AddedDocument(_info(row), "unchanged"), None
+    dropped = row.pending_sha256
     row.pending_sha256, row.size = sha256, size
     row.state, row.error, row.updated_at = DocumentState.QUEUED, None, utc_now()
-    return AddedDocument(_info(row), "queued")
+    return AddedDocument(_info(row), "queued"), dropped
 
 
 def _named(

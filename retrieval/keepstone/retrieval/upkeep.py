@@ -1,12 +1,13 @@
 """Upkeep: takes away, now and then, what nothing refers to any more.
 
-upkeep = Upkeep(database, indexes)
+upkeep = Upkeep(database, blobs, indexes)
 upkeep.start()          # a round soon after, then one every hour, in a thread
 ...
 upkeep.stop()
 
-A round deletes changes that all saved indexes have learned, and vectors of passages that are gone. Every step is a
-transaction of its own, and none is needed for the next: a kill between two of them costs nothing.
+A round deletes changes that all saved indexes have learned, vectors of passages that are gone, and the bytes of
+documents that a kill left behind when they were deleted. Every step is a transaction of its own, and none is needed for
+the next: a kill between two of them costs nothing.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ from typing import Final
 import sqlalchemy as sa
 import structlog
 
+from keepstone.platform.blobs import BlobStore
 from keepstone.platform.database import Database
 from keepstone.platform.database.tables import UNFINISHED, DocumentRow
-from keepstone.retrieval import embeddings
+from keepstone.retrieval import embeddings, originals
 from keepstone.retrieval.indexes.catalog import IndexSet
 
 _FIRST_AFTER_S: Final = 60.0
@@ -36,6 +38,7 @@ class TidiedUp:
 
     changes: int
     vectors: int
+    blobs: int
 
 
 class Upkeep:
@@ -43,11 +46,13 @@ class Upkeep:
 
     Args:
         database: what is tidied.
+        blobs: the originals of its documents.
         indexes: the indexes of this process, which still may need changes.
     """
 
-    def __init__(self, database: Database, indexes: IndexSet) -> None:
+    def __init__(self, database: Database, blobs: BlobStore, indexes: IndexSet) -> None:
         self._database = database
+        self._blobs = blobs
         self._indexes = indexes
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
@@ -76,7 +81,8 @@ class Upkeep:
             vectors += deleted
             if deleted < _VECTORS_AT_ONCE:
                 break
-        return TidiedUp(changes, vectors)
+        self._database.empty_log()
+        return TidiedUp(changes, vectors, originals.collect_garbage(self._database, self._blobs))
 
     def _ingesting(self) -> bool:
         query = sa.select(DocumentRow.id).where(DocumentRow.state.in_(UNFINISHED)).limit(1)
@@ -93,4 +99,4 @@ class Upkeep:
                 # The thread must outlive a database that is away or a disk that is full.
                 log.exception("upkeep_failed", retry_s=pause)
             else:
-                log.info("upkeep_done", changes=tidied.changes, vectors=tidied.vectors)
+                log.info("upkeep_done", changes=tidied.changes, vectors=tidied.vectors, blobs=tidied.blobs)

@@ -95,3 +95,8 @@ def test_messages_show_names_on_one_line() -> None:
     assert "\n" not in caught.value.message
     assert "\x1b" not in caught.value.message
     assert len(caught.value.message) < 300
+
+
+@pytest.mark.parametrize("page", [b"<b>bold</b> words", b"<p title='" + b"x" * 2_000_000 + b"'>words</p>"])
+def test_a_page_of_unusual_tags_is_still_a_page(page: bytes) -> None:
+    assert detect(page, "page.html") == HTML

@@ -434,3 +434,9 @@ def test_an_error_in_the_middle_of_a_stream_reaches_the_client(
     for model in ("scripted", "manual"):
         with pytest.raises(openai.APIError, match="The engine died"):
             list(api.chat.completions.create(model=model, messages=QUESTION, stream=True))
+
+
+@pytest.mark.parametrize("question", ["", "   ", "\0"])
+def test_an_empty_question_is_called_empty(api: openai.OpenAI, question: str) -> None:
+    with pytest.raises(openai.BadRequestError, match="The question is empty"):
+        api.chat.completions.create(model="manual", messages=[{"role": "user", "content": question}])

@@ -138,7 +138,7 @@ def _build(settings: Settings, engine: Engine | None, encoder: Encoder | None, r
     resumed = ingestion.resume()
     indexes.catch_up_all()
     indexes.start()
-    upkeep = Upkeep(database, indexes)
+    upkeep = Upkeep(database, blobs, indexes)
     resources.callback(upkeep.stop)
     upkeep.start()
     jobs.launch()

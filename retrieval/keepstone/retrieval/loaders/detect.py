@@ -70,7 +70,7 @@ _ZIP_KINDS = (
 _HTML_START = re.compile(
     r"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE | re.DOTALL
 )
-_ANY_TAG = re.compile(r"<(?:p|div|h[1-6]|table|ul|ol|span|br|a|title|meta|section|article)\b[^>]*>", re.IGNORECASE)
+_ANY_TAG = re.compile(r"<[a-z][a-z0-9]*[\s/>]", re.IGNORECASE)
 _MARKDOWN_LOOKS = re.compile(r"^(?:#{1,6} \S|```)", re.MULTILINE)
 _MAIL_LOOKS = re.compile(r"^MIME-Version:.*^Content-Transfer-Encoding:\s*base64", re.MULTILINE | re.DOTALL)
 

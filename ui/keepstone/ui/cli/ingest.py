@@ -187,7 +187,7 @@ def _settle(api: Api, work: _Work) -> None:
 def _offer_cancel(api: Api, work: _Work) -> None:
     if not work.jobs:
         return
-    goes_on = "It goes on when Keepstone runs: keepstone up" if api.in_process else "It goes on."
+    goes_on = "It goes on when Keepstone runs: keepstone up." if api.in_process else "It goes on."
     if mode.json or not notes().is_terminal:
         note(f"{goes_on} Watch: keepstone jobs show {work.jobs[-1]}")
         return
@@ -231,7 +231,7 @@ def _show(collection: str, work: _Work, *, waited: bool, waits_for_app: bool) ->
         if each.outcome == "duplicate":
             note(f"{each.name} has the same bytes as a document that is there under another name.", "dim")
     if waits_for_app:
-        note("They are read when Keepstone runs: keepstone up")
+        note("They are read when Keepstone runs: keepstone up.")
     elif not waited and work.jobs:
         note(f"They are being read. Watch: keepstone jobs show {work.jobs[-1]}")
 

@@ -123,16 +123,17 @@ def _collection_named(runtime: Runtime, principal: Principal, name: str) -> str 
     except NotFound as error:
         if name == runtime.engine.model:
             return None
-        known = [info.name for info in runtime.library.collections(principal)]
-        fix = did_you_mean(name, [*known, runtime.engine.model])
+        known = {info.name for info in runtime.library.collections(principal)}
+        fix = did_you_mean(name, sorted(known | {runtime.engine.model}))
         raise NotFound(f"No model or collection {name!r}", fix=fix) from error
 
 
 def _question(body: Mapping[str, Any]) -> _Question:
-    messages = body.get("messages")
-    check_messages(messages)
-    turns = [Message(_role(message), text_of(message)) for message in messages or () if message.get("content")]
-    if not turns or turns[-1].role != "user" or not turns[-1].content.strip():
+    messages = check_messages(body.get("messages"))
+    turns = [Message(_role(message), text_of(message)) for message in messages if message.get("content")]
+    if messages[-1].get("role") == "user" and not text_of(messages[-1]).strip(" \t\r\n\0"):
+        raise InvalidInput("The question is empty", fix="Type a question")
+    if not turns or turns[-1].role != "user":
         raise InvalidInput("The last message is not a question", fix="End messages with one of the role 'user'")
     if body.get("n") not in (None, 1):
         raise InvalidInput("A collection gives one answer", fix="Leave n out")

@@ -80,8 +80,13 @@ def engine_body(body: Mapping[str, Any], fields: frozenset[str], engine: Engine)
     return kept
 
 
-def check_messages(messages: Any) -> None:
-    """Raise `InvalidInput` unless this is a conversation in text: media would have to be fetched from somewhere."""
+def check_messages(messages: Any) -> list[dict[str, Any]]:
+    """Return `messages` if they are a conversation in text: media would have to be fetched from somewhere.
+
+    Raises:
+        InvalidInput: they are something else.
+        LimitExceeded: there are too many.
+    """
     if not isinstance(messages, list) or not messages:
         raise InvalidInput("messages is missing or empty", fix='Send [{"role": "user", "content": "..."}]')
     if len(messages) > _MAX_MESSAGES:
@@ -90,6 +95,7 @@ def check_messages(messages: Any) -> None:
         if not isinstance(message, dict) or message.get("role") not in _ROLES:
             raise InvalidInput(f"messages.{number} has no known role", fix=f"Valid: {', '.join(_ROLES)}")
         text_of(message, number)
+    return messages
 
 
 def text_of(message: Mapping[str, Any], number: int = 0) -> str:
@@ -136,7 +142,7 @@ async def json_object(request: Request) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise InvalidInput("The body is not valid JSON", fix="Send a JSON object") from error
     if not isinstance(body, dict):
-        raise InvalidInput("The body is not a JSON object")
+        raise InvalidInput("The body is not a JSON object", fix='Send {"model": ..., ...}')
     return body
 
 

@@ -37,9 +37,11 @@ async def get_status(principal: CurrentPrincipal, runtime: TheRuntime) -> dict[s
 def restart_engine(principal: CurrentPrincipal, runtime: TheRuntime) -> dict[str, str]:
     """Let the engine finish what it is doing, and start it again. Administrators only."""
     principal.needs_admin()
+    if isinstance(runtime.engine, AbsentEngine):
+        raise Conflict("There is no engine to restart", fix=runtime.engine.reason.fix)
     if runtime.supervisor is None:
         raise Conflict(
-            "The engine is not Keepstone's to restart", fix="engine.mode is not 'managed'; restart it yourself"
+            "The engine is not Keepstone's to restart", fix="engine.mode is 'external': restart it where it runs"
         )
     runtime.supervisor.stop(drain_s=_DRAIN_S)
     runtime.supervisor.start()
