@@ -33,7 +33,11 @@ from keepstone.training.abstention import fit_threshold
 from keepstone.training.questions import load_questions
 from keepstone.ui.runtime import Runtime
 
-_SQUAD = {"xquad_en": "xquad/xquad.en.json", "xquad_zh": "xquad/xquad.zh.json"}
+_SQUAD = {
+    "xquad_en": "xquad/xquad.en.json",
+    "xquad_zh": "xquad/xquad.zh.json",
+    "cmrc2018": "cmrc2018/squad-style-data/cmrc2018_dev.json",
+}
 
 
 def measure(context: Context) -> Iterable[Figure]:
@@ -63,20 +67,17 @@ def _fit(context: Context, runtime: Runtime) -> Iterable[Figure]:
         strengths = [evidence_strength(case.signs, runtime.encoder.version) for case in of]
         yield Figure(f"auc_{name}", [float(roc_auc_score([case.answerable for case in of], strengths))], "")
     known = [case for of in found.values() for case in of if case.signs.lead is not None]
-    for weights, of in {
-        "by_likeness": [case for case in known if case.by_meaning],
-        "by_words": [case for case in known if not case.by_meaning],
-    }.items():
-        lead, likeness, constant = _logistic(of)
-        yield Figure(f"{weights}_lead", [lead], "weight")
-        yield Figure(f"{weights}_likeness", [likeness], "weight")
-        yield Figure(f"{weights}_constant", [constant], "weight")
+    by_meaning = [case for case in known if case.by_meaning]
+    yield from _logistic("by_likeness", by_meaning, ("lead", "likeness"))
+    yield from _logistic("by_meaning", by_meaning, ("lead",))
+    yield from _logistic("by_words", [case for case in known if not case.by_meaning], ("lead",))
 
 
-def _logistic(cases: Sequence[parts.Case]) -> tuple[float, float, float]:
-    signs = np.array([[case.signs.lead or 0.0, case.signs.likeness or 0.0] for case in cases])
+def _logistic(weights: str, cases: Sequence[parts.Case], names: Sequence[str]) -> Iterable[Figure]:
+    signs = np.array([[getattr(case.signs, name) for name in names] for case in cases])
     fitted = LogisticRegression(C=1e6, max_iter=1000).fit(signs, [case.answerable for case in cases])
-    return float(fitted.coef_[0][0]), float(fitted.coef_[0][1]), float(fitted.intercept_[0])
+    for name, weight in zip((*names, "constant"), (*fitted.coef_[0], *fitted.intercept_), strict=True):
+        yield Figure(f"{weights}_{name}", [float(weight)], "weight")
 
 
 @contextmanager
