@@ -99,6 +99,24 @@ class TestEveryStore:
         with pytest.raises(NotFound):
             store.verify(sha256)
 
+    def test_many_are_deleted_together(self, url: str) -> None:
+        """Those that are not there do not keep the others."""
+        store = BlobStore(url)
+        names = [store.put(io.BytesIO(b"%d" % number), max_bytes=10).sha256 for number in range(5)]
+        store.delete()
+        store.delete("0" * 64, *names[:2], "f" * 64, names[2])
+        assert set(store.iterate()) == set(names[3:])
+
+    def test_what_was_received_and_not_kept_leaves_nothing(self, url: str) -> None:
+        store = BlobStore(url)
+        with store.receive(io.BytesIO(b"x"), max_bytes=10) as incoming:
+            assert not store.exists(incoming.blob.sha256)
+        assert stored_files(url) == []
+        with store.receive(io.BytesIO(b"x"), max_bytes=10) as incoming:
+            incoming.keep()
+            assert store.exists(incoming.blob.sha256)
+        assert stored_files(url) == [incoming.blob.sha256]
+
     def test_damage_is_seen_and_mended_by_storing_again(self, url: str) -> None:
         store = BlobStore(url)
         sha256 = store.put(io.BytesIO(b"good"), max_bytes=10).sha256

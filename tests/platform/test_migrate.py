@@ -13,7 +13,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from keepstone.platform.database import Database, migrate
-from keepstone.platform.database.tables import Base, CollectionRow, DocumentRow, PrincipalRow
+from keepstone.platform.database.tables import Base, BlobRow, CollectionRow, DocumentRow, PrincipalRow
 from keepstone.platform.errors import KeepstoneError
 
 
@@ -69,6 +69,23 @@ def test_each_step_goes_up_and_down(both_urls: str) -> None:
         migrate.upgrade(engine, revision)
     assert migrate.check(engine)
     engine.dispose()
+
+
+def test_bytes_of_documents_that_are_there_already_are_listed(both_urls: str) -> None:
+    """Each once: what an older version stored is removed with its documents, too."""
+    database = Database(both_urls)
+    migrate.upgrade(database.engine, "0001")
+    with database.transaction() as session:
+        session.add(PrincipalRow(id="p", name="ann"))
+        session.flush()
+        session.add(CollectionRow(id="c", name="c", owner_id="p", encoder="e"))
+        session.flush()
+        for name, ready, waiting in (("a", "1" * 64, None), ("b", "1" * 64, "2" * 64), ("c", None, "1" * 64)):
+            session.add(DocumentRow(collection_id="c", name=name, size=1, sha256=ready, pending_sha256=waiting))
+    database.upgrade()
+    with database.reading() as session:
+        assert set(session.scalars(sa.select(BlobRow.sha256))) == {"1" * 64, "2" * 64}
+    database.close()
 
 
 def test_head_is_alembics_head(database: Database) -> None:

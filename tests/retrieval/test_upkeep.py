@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from keepstone.platform.blobs import BlobStore
 from keepstone.platform.database import Database
 from keepstone.platform.database.tables import Base, ChangeRow, DocumentRow, DocumentState, EmbeddingRow, JobState
 from keepstone.retrieval import embeddings, upkeep
@@ -43,7 +44,7 @@ def test_deleted_documents_leave_the_change_table_and_the_cache(both_databases: 
         for document in gone:
             remove_document(database, document)
         settled(indexes)
-        tidy = Upkeep(database, indexes)
+        tidy = Upkeep(database, BlobStore(str(tmp_path / "blobs")), indexes)
         rounds = [tidy.round(), tidy.round(), tidy.round()]
         assert sum(each.changes for each in rounds) == 85  # of 86: the last one marks where the index stands
         assert (rows(database, ChangeRow), rows(database, EmbeddingRow)) == (1, 4)
@@ -64,7 +65,7 @@ def test_an_index_older_than_the_pruned_changes_is_built_anew(database: Database
         remove_document(database, first)
         add_document(database, ENCODER, collection, "b", ["green cow"])
         settled(indexes)
-        tidy = Upkeep(database, indexes)
+        tidy = Upkeep(database, BlobStore(str(tmp_path / "blobs")), indexes)
         assert sum(tidy.round().changes for _ in range(2)) == 4
     with IndexSet(database, backup, ENCODER) as old:
         old.catch_up_all()
@@ -81,7 +82,7 @@ def test_an_index_that_lags_finds_its_changes(both_databases: Database, tmp_path
         IndexSet(database, tmp_path / "one", ENCODER) as one,
         IndexSet(database, tmp_path / "other", ENCODER) as other,
     ):
-        tidy = Upkeep(database, one)
+        tidy = Upkeep(database, BlobStore(str(tmp_path / "blobs")), one)
         for name in "bcd":
             settled(other)
             before = other.get(collection).seq
@@ -125,7 +126,7 @@ def test_vectors_stay_while_documents_wait(database: Database, tmp_path: Path) -
         with database.transaction() as session:
             waiting = DocumentRow(collection_id=collection, name="b", size=1, state=DocumentState.ENCODING)
             session.add(waiting)
-        tidy = Upkeep(database, indexes)
+        tidy = Upkeep(database, BlobStore(str(tmp_path / "blobs")), indexes)
         assert tidy.round().vectors == 0
         with database.transaction() as session:
             session.execute(sa.update(DocumentRow).values(state=DocumentState.READY))

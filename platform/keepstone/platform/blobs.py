@@ -4,6 +4,10 @@
     blob = store.put(stream, max_bytes=200 << 20)
     with store.open(blob.sha256) as file: ...
 
+    with store.receive(stream, max_bytes=200 << 20) as incoming:    # in two steps
+        ...         # whatever is to be done before the bytes are there for all
+        incoming.keep()
+
 A folder is used directly; any other URL goes through fsspec (`s3://bucket/keepstone`; the protocol's package must be
 installed).
 """
@@ -18,7 +22,7 @@ import secrets
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,12 +46,26 @@ class Blob:
     size: int
 
 
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """Bytes that were received whole, and are not stored under their name yet."""
+
+    blob: Blob
+    keep: Callable[[], None]
+    """Gives them their name; they are on the disk, and stay, when it returns.
+
+    Raises:
+        StorageFull: no room is left.
+        Unavailable: the store does not answer.
+    """
+
+
 class _Backend(Protocol):
-    def put(self, stream: BinaryIO, max_bytes: int) -> Blob: ...
+    def receive(self, stream: BinaryIO, max_bytes: int) -> AbstractContextManager[Incoming]: ...
     def open(self, sha256: str) -> BinaryIO: ...
     def local_path(self, sha256: str) -> AbstractContextManager[Path]: ...
     def exists(self, sha256: str) -> bool: ...
-    def delete(self, sha256: str) -> None: ...
+    def delete(self, names: Sequence[str]) -> None: ...
     def files(self) -> Iterator[str]: ...
     def free_bytes(self) -> int | None: ...
 
@@ -74,7 +92,18 @@ class BlobStore:
             LimitExceeded: it is longer than `max_bytes`.
             StorageFull: no room is left.
         """
-        return self._backend.put(stream, max_bytes)
+        with self.receive(stream, max_bytes=max_bytes) as incoming:
+            incoming.keep()
+        return incoming.blob
+
+    def receive(self, stream: BinaryIO, *, max_bytes: int) -> AbstractContextManager[Incoming]:
+        """Take in what `stream` gives until its end; what was not kept when the block ends is gone.
+
+        Raises:
+            LimitExceeded: it is longer than `max_bytes`.
+            StorageFull: no room is left.
+        """
+        return self._backend.receive(stream, max_bytes)
 
     def open(self, sha256: str) -> BinaryIO:
         """Open a blob for reading.
@@ -96,9 +125,9 @@ class BlobStore:
         """Tell whether there is such a blob."""
         return self._backend.exists(_checked(sha256))
 
-    def delete(self, sha256: str) -> None:
-        """Remove a blob; nothing happens when there is none."""
-        self._backend.delete(_checked(sha256))
+    def delete(self, *names: str) -> None:
+        """Remove blobs, by their sha256; those that are not there are passed over."""
+        self._backend.delete([_checked(name) for name in names])
 
     def iterate(self) -> Iterator[str]:
         """Yield the name of every blob, in no particular order."""
@@ -129,18 +158,23 @@ class _Folder:
         for path in self._incoming.iterdir():
             _remove_if_abandoned(path)
 
-    def put(self, stream: BinaryIO, max_bytes: int) -> Blob:
+    @contextmanager
+    def receive(self, stream: BinaryIO, max_bytes: int) -> Iterator[Incoming]:
         temporary = self._incoming / secrets.token_hex(16)
-        with storage_errors("storing a file"), _new_file(temporary) as file:
-            blob = _copy(stream, file, max_bytes)
-            os.fsync(file.fileno())
-            path = self._path(blob.sha256)
+        with _new_file(temporary) as file:
+            with storage_errors("storing a file"):
+                blob = _copy(stream, file, max_bytes)
+                os.fsync(file.fileno())
+            yield Incoming(blob, lambda: self._keep(temporary, blob.sha256))
+
+    def _keep(self, temporary: Path, sha256: str) -> None:
+        path = self._path(sha256)
+        with storage_errors("storing a file"):
             path.parent.mkdir(parents=True, exist_ok=True)
             # Also when the blob is there already, which mends one that was damaged.
             temporary.replace(path)
             for folder in (path.parent, path.parent.parent, self._root):
                 _sync_folder(folder)
-        return blob
 
     def open(self, sha256: str) -> BinaryIO:
         try:
@@ -158,8 +192,11 @@ class _Folder:
     def exists(self, sha256: str) -> bool:
         return self._path(sha256).is_file()
 
-    def delete(self, sha256: str) -> None:
-        self._path(sha256).unlink(missing_ok=True)
+    def delete(self, names: Sequence[str]) -> None:
+        for path in map(self._path, names):
+            with suppress(FileNotFoundError):
+                path.unlink()
+                _sync_folder(path.parent)
 
     def files(self) -> Iterator[str]:
         return (path.name for path in self._root.glob("??/??/*"))
@@ -188,23 +225,32 @@ class _Remote:
         self._url = url
         self._remove_abandoned()
 
-    def put(self, stream: BinaryIO, max_bytes: int) -> Blob:
+    @contextmanager
+    def receive(self, stream: BinaryIO, max_bytes: int) -> Iterator[Incoming]:
+        part = f"{self._root}/{_INCOMING}/{secrets.token_hex(16)}"
+        try:
+            blob = self._send(stream, max_bytes, part)
+            yield Incoming(blob, lambda: self._keep(part, blob.sha256))
+        finally:
+            # It is gone already when it was kept; what cannot be removed now is abandoned, and goes at a later start.
+            with suppress(OSError):
+                self._files.rm_file(part)
+
+    def _send(self, stream: BinaryIO, max_bytes: int, part: str) -> Blob:
         with storage_errors("receiving a file"), tempfile.TemporaryDirectory(prefix="keepstone-") as folder:
             temporary = Path(folder, "blob")
             with temporary.open("xb") as file:
                 blob = _copy(stream, file, max_bytes)
-            path = self._path(blob.sha256)
-            part = f"{self._root}/{_INCOMING}/{secrets.token_hex(16)}"
             with self._worded_errors():
-                try:
-                    self._files.makedirs(part.rpartition("/")[0], exist_ok=True)
-                    self._files.put_file(str(temporary), part)
-                    self._files.makedirs(path.rpartition("/")[0], exist_ok=True)
-                    self._files.mv(part, path)
-                finally:
-                    with suppress(FileNotFoundError):
-                        self._files.rm_file(part)
+                self._files.makedirs(part.rpartition("/")[0], exist_ok=True)
+                self._files.put_file(str(temporary), part)
         return blob
+
+    def _keep(self, part: str, sha256: str) -> None:
+        path = self._path(sha256)
+        with self._worded_errors():
+            self._files.makedirs(path.rpartition("/")[0], exist_ok=True)
+            self._files.mv(part, path)
 
     def open(self, sha256: str) -> BinaryIO:
         try:
@@ -227,9 +273,16 @@ class _Remote:
         with self._worded_errors():
             return bool(self._files.exists(self._path(sha256)))
 
-    def delete(self, sha256: str) -> None:
-        with self._worded_errors(), suppress(FileNotFoundError):
-            self._files.rm_file(self._path(sha256))
+    def delete(self, names: Sequence[str]) -> None:
+        paths = [self._path(name) for name in names]
+        with self._worded_errors():
+            try:
+                # One request for many, where the store can do that.
+                self._files.rm(paths)
+            except FileNotFoundError:
+                for path in paths:
+                    with suppress(FileNotFoundError):
+                        self._files.rm_file(path)
 
     def files(self) -> Iterator[str]:
         with self._worded_errors():

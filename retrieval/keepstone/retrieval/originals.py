@@ -53,7 +53,8 @@ def referring(database: Database, incoming: Incoming) -> Iterator[Session]:
 
     The bytes get their name inside the transaction, under the lock that every removal holds while it looks for
     references and removes: whoever removes comes before, when the name is not there yet, or after, when the reference
-    is committed. All that takes long, receiving the bytes, was done before.
+    is committed. What takes long, receiving the bytes, was done before; what is left is to rename a file or to move an
+    object, during which SQLite has no other writer.
     """
     sha256 = incoming.blob.sha256
     while True:
@@ -81,10 +82,10 @@ def release(database: Database, blobs: BlobStore, names: Iterable[str | None]) -
         log.warning("blobs_left", count=len(wanted), reason=str(error))
 
 
-def collect_garbage(database: Database, blobs: BlobStore) -> int:
-    """Remove all bytes that no document refers to, which are those that a kill left; return how many were listed."""
+def collect_garbage(database: Database, blobs: BlobStore, *, limit: int = 10_000) -> int:
+    """Remove bytes that no document refers to, those that a kill left, at most `limit`; return how many went."""
     with database.reading() as session:
-        found = list(session.scalars(sa.select(BlobRow.sha256).where(_UNUSED)))
+        found = list(session.scalars(sa.select(BlobRow.sha256).where(_UNUSED).limit(limit)))
     return _remove(database, blobs, found)
 
 

@@ -28,6 +28,7 @@ from keepstone.retrieval.indexes.catalog import IndexSet
 _FIRST_AFTER_S: Final = 60.0
 _EVERY_S: Final = 3600.0
 _VECTORS_AT_ONCE: Final = 10_000
+_BLOBS_AT_ONCE: Final = 1_000
 
 log = structlog.get_logger(__name__)
 
@@ -75,14 +76,20 @@ class Upkeep:
         Vectors stay while documents are being ingested, as their passages may be about to be committed.
         """
         changes = self._indexes.prune_changes()
-        vectors = 0
+        vectors = blobs = 0
         while not self._stopping.is_set() and not self._ingesting():
             deleted = embeddings.collect_garbage(self._database, limit=_VECTORS_AT_ONCE)
             vectors += deleted
             if deleted < _VECTORS_AT_ONCE:
                 break
         self._database.empty_log()
-        return TidiedUp(changes, vectors, originals.collect_garbage(self._database, self._blobs))
+        # Last, since a store that is away ends the round.
+        while not self._stopping.is_set():
+            deleted = originals.collect_garbage(self._database, self._blobs, limit=_BLOBS_AT_ONCE)
+            blobs += deleted
+            if deleted < _BLOBS_AT_ONCE:
+                break
+        return TidiedUp(changes, vectors, blobs)
 
     def _ingesting(self) -> bool:
         query = sa.select(DocumentRow.id).where(DocumentRow.state.in_(UNFINISHED)).limit(1)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import socket
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from keepstone.platform.blobs import BlobStore
 from keepstone.platform.database import Database
+from keepstone.platform.database.tables import CollectionRow, DocumentRow, PrincipalRow
 from keepstone.platform.models.registry import ModelRegistry
 from keepstone.platform.settings import default_home, load_settings
 from tests.ui.cli.conftest import Keepstone, parsed
@@ -66,6 +69,29 @@ def test_a_damaged_database_is_found(keepstone: Keepstone) -> None:
     assert check["state"] == "fail"
     assert "damaged" in check["message"]
     assert check["fix"]
+
+
+def test_documents_without_their_file_and_files_without_a_document_are_found(keepstone: Keepstone) -> None:
+    settings = load_settings()
+    database, blobs = Database(settings.database_url), BlobStore(settings.blob_url)
+    database.upgrade()
+    assert _checks(keepstone)["files"]["state"] == "ok"
+    stray = blobs.put(io.BytesIO(b"x"), max_bytes=10).sha256
+    check = _checks(keepstone)["files"]
+    assert check["state"] == "warn"
+    assert stray in check["message"]
+    with database.transaction() as session:
+        session.add(PrincipalRow(id="p", name="ann"))
+        session.flush()
+        session.add(CollectionRow(id="c", name="c", owner_id="p", encoder="e"))
+        session.flush()
+        session.add_all(
+            DocumentRow(collection_id="c", name=f"{number}.pdf", size=1, sha256="0" * 64) for number in range(5)
+        )
+    database.close()
+    check = _checks(keepstone)["files"]
+    assert check["state"] == "fail"
+    assert check["message"].endswith("0.pdf, 1.pdf, 2.pdf and 2 more")
 
 
 def test_an_external_engine_that_does_not_answer_is_found(

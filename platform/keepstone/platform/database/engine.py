@@ -23,6 +23,8 @@ from keepstone.platform.errors import SettingsError, Unavailable, storage_errors
 # One lock for all writers of the change sequence: PostgreSQL hands out numbers before commit, so without it a reader
 # could see number 6 while 5 is still on its way and never look back.
 _CHANGES_LOCK = 0x4B454550
+_BLOBS_LOCK = _CHANGES_LOCK + 1
+_BUSY_MS = 30_000
 _VALID = "Valid: postgresql+psycopg://user:password@host/keepstone, or leave it out for SQLite in the home folder"
 
 
@@ -70,8 +72,30 @@ class Database:
 
     def lock_changes(self, session: Session) -> None:
         """Let this transaction alone append to the change sequence until it ends."""
+        self._lock(session, _CHANGES_LOCK)
+
+    def lock_blobs(self, session: Session) -> None:
+        """Let this transaction alone begin to refer to blobs, or remove them, until it ends."""
+        self._lock(session, _BLOBS_LOCK)
+
+    def _lock(self, session: Session, key: int) -> None:
+        # On SQLite a transaction that writes is alone anyway.
         if not self.is_sqlite:
-            session.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _CHANGES_LOCK})
+            session.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
+
+    def empty_log(self) -> None:
+        """Move what SQLite's write-ahead log holds into the file, and empty the log: it keeps what was deleted since.
+
+        Somebody who reads or writes meanwhile is not waited for; then the log stays. PostgreSQL does this by itself.
+        """
+        if not self.is_sqlite:
+            return
+        with self.worded_errors(), self.engine.connect() as connection:
+            connection.exec_driver_sql("PRAGMA busy_timeout=0")
+            try:
+                connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+            finally:
+                connection.exec_driver_sql(f"PRAGMA busy_timeout={_BUSY_MS}")
 
     def upgrade(self, revision: str = "head") -> None:
         """Bring the schema to `revision`; does nothing when it is there already."""
@@ -130,7 +154,9 @@ def _create_engine(url: sa.URL) -> sa.Engine:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=NORMAL")
         connection.execute("PRAGMA foreign_keys=ON")
-        connection.execute("PRAGMA busy_timeout=30000")
+        connection.execute(f"PRAGMA busy_timeout={_BUSY_MS}")
+        # Overwrites what is deleted. FAST would leave the pages that become free, which is where long texts were.
+        connection.execute("PRAGMA secure_delete=ON")
 
     return engine
 

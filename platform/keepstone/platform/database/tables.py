@@ -142,6 +142,17 @@ class GrantRow(Base):
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
 
 
+class BlobRow(Base):
+    """Bytes that this database has had stored: those that no document refers to are its to remove.
+
+    Only what is listed here is removed. A store that holds more, since it belongs to another database or the database
+    was restored from a backup, loses nothing.
+    """
+
+    __tablename__ = "blobs"
+    sha256: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
+
+
 class DocumentRow(Base):
     """A file in a collection.
 
@@ -159,8 +170,8 @@ class DocumentRow(Base):
     name: Mapped[str]
     state: Mapped[str] = mapped_column(sa.String(16), default=DocumentState.QUEUED, index=True)
     error: Mapped[str | None]
-    sha256: Mapped[str | None] = mapped_column(sa.String(64))
-    pending_sha256: Mapped[str | None] = mapped_column(sa.String(64))
+    sha256: Mapped[str | None] = mapped_column(sa.String(64), index=True)
+    pending_sha256: Mapped[str | None] = mapped_column(sa.String(64), index=True)
     size: Mapped[int] = mapped_column(sa.BigInteger)
     media_type: Mapped[str | None]
     title: Mapped[str | None]

@@ -8,7 +8,7 @@ import shutil
 import socket
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -123,6 +123,29 @@ def _database(settings: Settings) -> Finding:
     return "ok", f"{kind}: at revision {present}", None
 
 
+def _files(settings: Settings) -> Finding:
+    from keepstone.platform.blobs import BlobStore
+    from keepstone.platform.database import migrate
+    from keepstone.retrieval import originals
+    from keepstone.ui.cli.database import opened
+
+    with opened() as database, database.worded_errors():
+        if migrate.current(database.engine) != migrate.head():
+            return "ok", "not looked at", None
+        found = originals.audit(database, BlobStore(settings.blob_url))
+    if found.missing:
+        fix = "Upload them again, or put the files back from a backup"
+        return "fail", f"the original is not stored for {_some(found.missing)}", fix
+    if found.strays:
+        fix = "Delete them from the store, unless another installation or a newer backup has documents of them"
+        return "warn", f"no document is known for the stored {_some(found.strays)}", fix
+    return "ok", "every document has its original", None
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
 def _engine(settings: Settings) -> Finding:
     from keepstone.platform.serving.install import installed_engine
 
@@ -185,6 +208,7 @@ CHECKS: Final[dict[str, Callable[[Settings], Finding]]] = {
     "app port": _app_port,
     "engine port": _engine_port,
     "database": _database,
+    "files": _files,
     "engine": _engine,
     "models": _models,
     "encoder": _encoder,

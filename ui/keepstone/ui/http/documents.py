@@ -17,7 +17,8 @@ from starlette.exceptions import HTTPException
 from keepstone.platform.access import Principal, find_collection
 from keepstone.platform.database.tables import DocumentState
 from keepstone.platform.errors import Conflict, InvalidInput, KeepstoneError
-from keepstone.retrieval.library import AddedDocument, DocumentInfo, DocumentText, refuse_repeated
+from keepstone.retrieval.library import AddedDocument, DocumentInfo, DocumentText
+from keepstone.retrieval.names import refuse_repeated
 from keepstone.ui.http.dependencies import CurrentPrincipal, TheRuntime
 from keepstone.ui.http.errors import described
 from keepstone.ui.http.listings import Listing
