@@ -1,20 +1,56 @@
-"""What is said must be kept, on every database."""
+"""What is said must be kept on every database, and go when it is deleted."""
+
+from collections.abc import Iterator
+
+import pytest
+import sqlalchemy as sa
 
 from keepstone.agents.conversations import Conversations
 from keepstone.platform.access import Principal
 from keepstone.platform.accounts import SCOPES, ensure_local_admin
 from keepstone.platform.database import Database
+from keepstone.platform.database.tables import AnswerRow, ConversationRow, FeedbackRow, MessageRow
+
+_TABLES = (ConversationRow, MessageRow, AnswerRow, FeedbackRow)
 
 
-def test_a_text_with_nul_is_kept_without_it(both_urls: str) -> None:
+@pytest.fixture
+def database(both_urls: str) -> Iterator[Database]:
     database = Database(both_urls)
     database.upgrade()
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def me(database: Database) -> Principal:
     with database.transaction() as session:
         row = ensure_local_admin(session)
-        me = Principal(row.id, row.name, is_admin=True, scopes=frozenset(SCOPES))
+        return Principal(row.id, row.name, is_admin=True, scopes=frozenset(SCOPES))
+
+
+def test_a_text_with_nul_is_kept_without_it(database: Database, me: Principal) -> None:
     conversations = Conversations(database)
     begun = conversations.start(me, None, "How\0 long?")
     conversations.append(me, begun.id, "user", "How\0 long?")
     assert begun.title == "How long?"
     assert [message.content for message in conversations.messages(me, begun.id)] == ["How long?"]
-    database.close()
+
+
+def test_a_deleted_conversation_takes_its_answers_and_ratings_along(database: Database, me: Principal) -> None:
+    conversations = Conversations(database)
+    kept, gone = (conversations.start(me, None, name) for name in ("kept", "gone"))
+    for begun in (kept, gone):
+        with database.transaction() as session:
+            answer = AnswerRow(
+                principal_id=me.id, question="q", standalone_question="q", content="a", outcome="answered", record={}
+            )
+            session.add(answer)
+            session.flush()
+            answer_id = answer.id
+        conversations.append(me, begun.id, "assistant", "a", answer_id)
+        conversations.rate(me, answer_id, 1)
+    conversations.delete(me, gone.id)
+    with database.reading() as session:
+        left = [session.scalar(sa.select(sa.func.count()).select_from(table)) for table in _TABLES]
+    assert left == [1, 1, 1, 1]

@@ -116,10 +116,14 @@ class Conversations:
             row.updated_at = utc_now()
 
     def delete(self, principal: Principal, conversation_id: str) -> None:
-        """Remove a conversation with its turns."""
+        """Remove a conversation with its turns, its answers and what was thought of them."""
         with self._database.transaction() as session:
             row = _find(session, principal, conversation_id)
-            session.execute(sa.delete(MessageRow).where(MessageRow.conversation_id == row.id))
+            turns = MessageRow.conversation_id == row.id
+            answers = sa.select(MessageRow.answer_id).where(turns, MessageRow.answer_id.is_not(None))
+            session.execute(sa.delete(FeedbackRow).where(FeedbackRow.answer_id.in_(answers)))
+            session.execute(sa.delete(AnswerRow).where(AnswerRow.id.in_(answers)))
+            session.execute(sa.delete(MessageRow).where(turns))
             session.delete(row)
 
     def rate(self, principal: Principal, answer_id: str, rating: int, comment: str = "") -> None:
