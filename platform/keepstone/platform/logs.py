@@ -40,7 +40,7 @@ _SECRET_TEXT = (
 )
 # They bring handlers of their own, or say at the level INFO what is worth no more than DEBUG.
 _OWN_HANDLERS = ("uvicorn", "uvicorn.error", "uvicorn.access", "gradio", "dbos", "alembic", "transformers", "mcp")
-_TALKATIVE = ("httpx", "httpcore", "dbos", "alembic", "urllib3", "PIL", "pdfminer", "markitdown", "asyncio")
+_TALKATIVE = ("httpx", "httpcore", "dbos", "alembic", "urllib3", "PIL", "pdfminer", "asyncio")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
