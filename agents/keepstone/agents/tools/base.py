@@ -19,12 +19,11 @@ import inspect
 import threading
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
 import structlog
-from langchain_core.tools import StructuredTool
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from keepstone.platform.access import Principal, Scope, readable_scope
@@ -33,6 +32,9 @@ from keepstone.platform.errors import KeepstoneError
 from keepstone.retrieval.library import Library
 from keepstone.retrieval.search import Searcher
 from keepstone.retrieval.types import Hit
+
+if TYPE_CHECKING:
+    from langchain_core.tools import StructuredTool
 
 TIMEOUT_S = 20.0
 """How long a tool may take unless it says otherwise."""
@@ -57,6 +59,8 @@ class Observation:
     """Passages of documents that it found, from which the answer may be made."""
     error: bool = False
     """Whether the call came to nothing; `text` says why."""
+    note: str = ""
+    """A fact that the tool worked out and that stands in no document, such as `3 * 860 = 2580`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +120,7 @@ class Tool:
         except Exception as error:  # a foreign tool may raise anything; the run goes on without it
             log.warning("tool.failed", tool=self.name, error=type(error).__name__)
             return Observation(f"{self.name} failed ({type(error).__name__})", error=True)
-        return Observation(_cut(found.text, self.max_chars), found.hits[:MAX_HITS], found.error)
+        return replace(found, text=_cut(found.text, self.max_chars), hits=found.hits[:MAX_HITS])
 
 
 def tool(
@@ -157,6 +161,7 @@ def tool(
 
 def as_langchain(tool: Tool, context: ToolContext) -> StructuredTool:
     """Return the tool as langchain knows tools, bound to a context. Its artifact is the `Observation`."""
+    from langchain_core.tools import StructuredTool
 
     async def run(**arguments: Any) -> tuple[str, Observation]:
         found = await tool.call(context, arguments)
