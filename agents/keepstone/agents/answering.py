@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 import anyio
@@ -24,7 +25,18 @@ from keepstone.agents.quotes import Quote, find_quotes
 from keepstone.agents.record import provenance_record, store_answer
 from keepstone.agents.sentences import plain
 from keepstone.agents.support import Evidence
-from keepstone.agents.types import Answer, AnswerEvent, Claim, Finished, Found, Outcome, Passage, Searching, TextDelta
+from keepstone.agents.types import (
+    Answer,
+    AnswerEvent,
+    Claim,
+    Findings,
+    Finished,
+    Found,
+    Outcome,
+    Passage,
+    Searching,
+    TextDelta,
+)
 from keepstone.platform.access import Principal, readable_scope
 from keepstone.platform.database import Database
 from keepstone.platform.database.tables import new_id
@@ -67,7 +79,8 @@ class _Draft:
     evidence: float
     threshold: float
     started: float
-    answer_id: str = field(default_factory=lambda: new_id("ans"))
+    findings: Findings
+    answer_id: str
     content: str = ""
     claims: list[Claim] = field(default_factory=list)
     outcome: Outcome = "stopped"
@@ -110,6 +123,7 @@ class Answerer:
         history: Sequence[Message] = (),
         max_tokens: int | None = None,
         temperature: float | None = None,
+        findings: Findings | None = None,
     ) -> AsyncGenerator[AnswerEvent, None]:
         """Yield `Searching`, `Found`, `TextDelta`s and `Finished`.
 
@@ -122,6 +136,7 @@ class Answerer:
             history: the turns before.
             max_tokens: longest answer; None takes the setting.
             temperature: randomness; None takes the setting.
+            findings: what an agent found, to answer from; whether that is enough is judged as for any question.
 
         Raises:
             InvalidInput: the question is empty.
@@ -136,7 +151,8 @@ class Answerer:
         recent = tuple(history[-_HISTORY_TURNS:])
         standalone = await condense(self._engine, question, recent, rewrite=self._model.style == "write")
         yield Searching(standalone)
-        draft = await run_sync(self._search, principal, question, standalone, collections, started)
+        search = partial(self._search, principal, question, standalone, findings=findings or Findings(()))
+        draft = await run_sync(search, collections, started)
         yield Found(draft.passages, draft.answer_id)
         try:
             async with aclosing(self._write(draft, recent, max_tokens, temperature)) as pieces:
@@ -153,14 +169,21 @@ class Answerer:
         yield Finished(answer)
 
     def _search(
-        self, principal: Principal, question: str, standalone: str, collections: Sequence[str] | None, started: float
+        self,
+        principal: Principal,
+        question: str,
+        standalone: str,
+        collections: Sequence[str] | None,
+        started: float,
+        *,
+        findings: Findings,
     ) -> _Draft:
         with self._database.reading() as session:
             scope = readable_scope(session, principal, collections)
         result = self._searcher.search(scope, standalone, k=max(self._settings.passages, HITS_NEEDED))
         room = self._engine.max_model_len - self._settings.max_answer_tokens - _PROMPT_ROOM
         passages = pack(
-            result.hits,
+            findings.hits or result.hits,
             limit=self._settings.passages,
             budget=min(self._settings.max_context_tokens, room),
             count_tokens=self._engine.count_tokens,
@@ -169,7 +192,19 @@ class Answerer:
         weight = result.dense_weight
         signs = read_signs(standalone, result.hits, passages, self._encoder, dense_weight=weight)
         strength = evidence_strength(signs, self._encoder.version)
-        draft = _Draft(principal, question, standalone, result, passages, signs, strength, threshold, started)
+        draft = _Draft(
+            principal=principal,
+            question=question,
+            standalone=standalone,
+            result=result,
+            passages=passages,
+            signs=signs,
+            evidence=strength,
+            threshold=threshold,
+            started=started,
+            findings=findings,
+            answer_id=findings.answer_id or new_id("ans"),
+        )
         draft.clock("search")
         return draft
 
@@ -177,12 +212,17 @@ class Answerer:
         self, draft: _Draft, history: Sequence[Message], max_tokens: int | None, temperature: float | None
     ) -> AsyncGenerator[str, None]:
         """Yield the checked answer, keeping `draft` up to date."""
+        notes = draft.findings.notes
         if not draft.passages or draft.evidence < draft.threshold:
+            if notes:  # what was worked out is the answer
+                draft.content, draft.outcome = "\n".join(notes), "answered"
+                yield draft.content
+                return
             draft.content = _DECLINED["zh" if draft.result.query_language == "zh" else "en"]
             draft.outcome = "declined"
             yield draft.content
             return
-        checker = StreamChecker(Evidence(draft.passages, draft.question))
+        checker = StreamChecker(Evidence(draft.passages, "\n".join((draft.question, *notes))))
         draft.claims = checker.claims
         quoting = self._model.style == "quote"
         raw_text = self._quoted(draft) if quoting else self._written(draft, history, max_tokens, temperature)
@@ -203,7 +243,7 @@ class Answerer:
     ) -> AsyncGenerator[str, None]:
         """Yield the answer in the model's own words, as they come."""
         request = ChatRequest(
-            messages=write_prompt(draft.question, draft.passages, history),
+            messages=write_prompt(draft.question, draft.passages, history, draft.findings.notes),
             max_tokens=max_tokens or self._settings.max_answer_tokens,
             temperature=self._settings.temperature if temperature is None else temperature,
             grammar=citing_grammar([passage.number for passage in draft.passages]),
@@ -229,7 +269,7 @@ class Answerer:
         draft.tokens = {"prompt": reply.prompt_tokens, "completion": reply.completion_tokens}
         chosen = {1, *(int(word) for word in reply.text.split() if word.isdecimal())}
         picked = [quote for number, quote in enumerate(quotes, 1) if number in chosen]
-        yield "\n".join(f"{quote.text} [{quote.number}]" for quote in picked)
+        yield "\n".join([*(f"{quote.text} [{quote.number}]" for quote in picked), *draft.findings.notes])
 
     def _quotes(self, draft: _Draft) -> list[Quote]:
         weight = draft.result.dense_weight
@@ -253,6 +293,8 @@ class Answerer:
             tokens=draft.tokens,
             finish_reason=draft.finish_reason,
         )
+        if draft.findings.record:
+            record["agent"] = {**draft.findings.record, "notes": list(draft.findings.notes)}
         return store_answer(
             self._database,
             draft.principal,

@@ -30,9 +30,11 @@ _CONDENSE = (
 _FENCE = re.compile(r"<\s*/?\s*passage", re.IGNORECASE)
 
 
-def write_prompt(question: str, passages: Sequence[Passage], history: Sequence[Message]) -> tuple[Message, ...]:
-    """Return the prompt for an answer in the model's own words."""
-    return (Message("system", _WRITE), *history, _asked(question, passages))
+def write_prompt(
+    question: str, passages: Sequence[Passage], history: Sequence[Message], notes: Sequence[str] = ()
+) -> tuple[Message, ...]:
+    """Return the prompt for an answer in the model's own words; it may use the notes as well as the passages."""
+    return (Message("system", _WRITE), *history, _asked(question, passages, notes))
 
 
 def choose_prompt(question: str, sentences: Sequence[str]) -> tuple[Message, ...]:
@@ -47,13 +49,18 @@ def condense_prompt(question: str, history: Sequence[Message]) -> tuple[Message,
     return (Message("system", _CONDENSE), Message("user", f"{talk}\nuser: {question}\n\nThe question:"))
 
 
-def _asked(question: str, passages: Sequence[Passage]) -> Message:
-    shown = "\n".join(
+def show_passages(passages: Sequence[Passage]) -> str:
+    """Return passages as prompts show them: numbered, labelled, and between fences that they cannot close."""
+    return "\n".join(
         f'<passage id="{passage.number}" from="{_fenced(passage.hit.context or passage.hit.document_name)}">\n'
         f"{_fenced(passage.text)}\n</passage>"
         for passage in passages
     )
-    return Message("user", f"{shown}\n\nQuestion: {question}")
+
+
+def _asked(question: str, passages: Sequence[Passage], notes: Sequence[str]) -> Message:
+    worked_out = "\n\nWorked out already, and right:\n" + "\n".join(map(_fenced, notes)) if notes else ""
+    return Message("user", f"{show_passages(passages)}{worked_out}\n\nQuestion: {question}")
 
 
 def _fenced(text: str) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from keepstone.retrieval.types import Hit
@@ -41,6 +42,20 @@ class Claim:
     def supported(self) -> bool:
         """Whether a passage supports it."""
         return self.citation is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What was found before the answer is written, by somebody who searched on his own: an agent."""
+
+    hits: tuple[Hit, ...]
+    """Passages to answer from, best first. Without any, the question itself is searched for."""
+    notes: tuple[str, ...] = ()
+    """Facts that were worked out and stand in no document, such as `3 * 860 = 2580`."""
+    answer_id: str | None = None
+    """Under which the answer is to be stored; None makes one."""
+    record: Mapping[str, Any] = field(default_factory=dict)
+    """How it was found, in JSON: the part `agent` of the provenance record."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,12 +14,19 @@ from typing import Literal
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from keepstone.platform.database.tables import AnswerRow, CollectionRow, ConversationRow, GrantRow, JobRow
+from keepstone.platform.database.tables import (
+    AgentRunRow,
+    AnswerRow,
+    CollectionRow,
+    ConversationRow,
+    GrantRow,
+    JobRow,
+)
 from keepstone.platform.errors import Forbidden, NotFound, did_you_mean
 
 Action = Literal["read", "write", "own"]
 _CredentialScope = Literal["read", "write", "admin"]
-Owned = ConversationRow | AnswerRow | JobRow
+Owned = ConversationRow | AnswerRow | JobRow | AgentRunRow
 
 ROLES: dict[str, frozenset[Action]] = {
     "reader": frozenset({"read"}),
@@ -69,8 +76,8 @@ class Scope:
 def authorize(session: Session, principal: Principal, action: Action, obj: CollectionRow | Owned) -> None:
     """Let `principal` do `action` to `obj`, or raise.
 
-    Collections: the owner, grants and administrators. Conversations, answers and jobs: their own principal (jobs also
-    administrators, and whoever may read the collection may watch its jobs).
+    Collections: the owner, grants and administrators. Conversations, answers, agents' runs and jobs: their own
+    principal (jobs also administrators, and whoever may read the collection may watch its jobs).
 
     Raises:
         NotFound: the principal may not even read it.
@@ -81,8 +88,8 @@ def authorize(session: Session, principal: Principal, action: Action, obj: Colle
         raise NotFound(f"No such {_kind(obj)}")
     if action not in allowed:
         raise Forbidden(f"You may read this {_kind(obj)} but not change it", fix="Ask its owner for the role 'writer'")
-    # Talking is what a reading key is for, so one's own conversations need no more than `read`.
-    principal.needs_scope("read" if isinstance(obj, ConversationRow) else _NEEDED_SCOPE[action])
+    # Talking is what a reading key is for, so one's own conversations and runs need no more than `read`.
+    principal.needs_scope("read" if isinstance(obj, ConversationRow | AgentRunRow) else _NEEDED_SCOPE[action])
 
 
 def find_collection(session: Session, principal: Principal, name_or_id: str, action: Action = "read") -> CollectionRow:

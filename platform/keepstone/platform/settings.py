@@ -168,6 +168,17 @@ class AnsweringSettings(_Section):
     Unset: 0.138, fitted on the example questions."""
 
 
+class AgentSettings(_Section):
+    """How far the agent may go before it has to answer with what it has."""
+
+    max_steps: int = Field(default=6, ge=1, le=50)
+    """Most decisions of the model in one run."""
+    max_tokens: int = Field(default=60_000, ge=1000)
+    """Most tokens that the model reads and writes for its decisions in one run."""
+    max_seconds: float = Field(default=300, gt=0)
+    """Longest time that one run may be at work before it answers."""
+
+
 class LoggingSettings(_Section):
     """What is written to the log."""
 
@@ -214,6 +225,7 @@ class Settings(BaseSettings):
     ingestion: IngestionSettings = IngestionSettings()
     search: SearchSettings = SearchSettings()
     answering: AnsweringSettings = AnsweringSettings()
+    agent: AgentSettings = AgentSettings()
     logging: LoggingSettings = LoggingSettings()
 
     @classmethod

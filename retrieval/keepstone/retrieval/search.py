@@ -9,6 +9,7 @@ even where the indexes have yet to learn it.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -153,6 +154,16 @@ class Searcher:
             timings=MappingProxyType(clock.laps),
             index_seq=MappingProxyType({each.collection_id: each.seq for each in indexes}),
         )
+
+    def passages(self, scope: Scope, ids: Sequence[int]) -> dict[int, Hit]:
+        """Return those of the passages, by the ids of their chunks, that are still there, without scores.
+
+        Args:
+            scope: the collections that they have to be in.
+            ids: at most some thousands.
+        """
+        rows = self._rows(scope, ids)
+        return {chunk: _hit(row, 0.0, math.nan, math.nan) for chunk, row in rows.items()}
 
     def _read(
         self, scope: Scope, pool: _Candidates, scores: fusion.Floats, best: NDArray[np.int64], k: int

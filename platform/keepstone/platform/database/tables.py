@@ -322,6 +322,40 @@ class ModelRow(Base):
     __tablename__ = "models"
     id: Mapped[str] = mapped_column(primary_key=True, default=lambda: new_id("mdl"))
     name: Mapped[str]
+class AgentRunRow(Base):
+    """A question that an agent works on, of one principal; nobody else may read it."""
+
+    __tablename__ = "agent_runs"
+    id: Mapped[str] = mapped_column(primary_key=True, default=lambda: new_id("run"))
+    principal_id: Mapped[str] = mapped_column(sa.ForeignKey("principals.id", ondelete="CASCADE"), index=True)
+    scopes: Mapped[list[Any]]
+    """Those of the credential that it was started with."""
+    collections: Mapped[list[Any] | None] = mapped_column(sa.JSON)
+    """Ids of the collections it works in; null means all that the principal may read."""
+    question: Mapped[str] = mapped_column(sa.Text)
+    budget: Mapped[dict[str, Any]]
+    state: Mapped[str] = mapped_column(sa.String(16), default="running", index=True)
+    """`running`, `finished`, `cancelled` or `failed`. One that runs goes on at the next start."""
+    outcome: Mapped[str | None] = mapped_column(sa.String(16))
+    """That of the answer, once there is one."""
+    answer_id: Mapped[str] = mapped_column(default=lambda: new_id("ans"))
+    """Under which the answer is, or will be, in `answers`."""
+    error: Mapped[str | None] = mapped_column(sa.Text)
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    updated_at: Mapped[datetime] = mapped_column(default=utc_now, onupdate=utc_now)
+
+
+class AgentCheckpointRow(Base):
+    """The state of an agent's run after its last step, as langgraph goes on from it."""
+
+    __tablename__ = "agent_checkpoints"
+    run_id: Mapped[str] = mapped_column(sa.ForeignKey("agent_runs.id", ondelete="CASCADE"), primary_key=True)
+    checkpoint: Mapped[dict[str, Any]]
+    """langgraph's checkpoint; `channel_values` holds the fields of `RunState`."""
+    info: Mapped[dict[str, Any]]
+    updated_at: Mapped[datetime] = mapped_column(default=utc_now, onupdate=utc_now)
+
+
     kind: Mapped[str] = mapped_column(sa.String(16))
     """`llm`, `encoder`, `reranker` or `adapter`."""
     version: Mapped[str] = mapped_column(sa.String(64))

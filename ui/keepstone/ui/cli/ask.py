@@ -43,7 +43,7 @@ def ask(
             emit({"content": answer["choices"][0]["message"]["content"], **answer["keepstone"]}, lambda: None)
             return
         _, evidence = _stream(api, body)
-        _show_sources(evidence)
+        show_sources(evidence)
 
 
 def chat(collection: Collection) -> None:
@@ -62,7 +62,7 @@ def chat(collection: Collection) -> None:
                 history, evidence = [], {}
                 note("A new conversation.", "dim")
             elif line == "/sources":
-                _show_sources(evidence, everything=True)
+                show_sources(evidence, everything=True)
             elif line.startswith("/"):
                 note("Commands: /sources, /new, /quit", "dim")
             elif line:
@@ -83,7 +83,7 @@ def _turn(
     except KeepstoneError as error:
         show_error(error)
         return history, {}
-    _show_sources(evidence)
+    show_sources(evidence)
     return [*asked, {"role": "assistant", "content": text}], evidence
 
 
@@ -108,7 +108,7 @@ def _stream(api: Api, body: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     return text, evidence
 
 
-def _show_sources(evidence: Mapping[str, Any], *, everything: bool = False) -> None:
+def show_sources(evidence: Mapping[str, Any], *, everything: bool = False) -> None:
     """Print the sources that the answer cites, or all passages that the model was shown."""
     from rich.text import Text
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from keepstone.ui.cli import (
+    agent,
     ask,
     collections,
     database,
@@ -53,6 +54,7 @@ app.command("ask", rich_help_panel="Documents and questions")(ask.ask)
 app.command("chat", rich_help_panel="Documents and questions")(ask.chat)
 app.add_typer(collections.app, name="collections", rich_help_panel="Documents and questions")
 app.add_typer(documents.app, name="documents", rich_help_panel="Documents and questions")
+app.add_typer(agent.app, name="agent", rich_help_panel="Documents and questions")
 app.add_typer(jobs.app, name="jobs", rich_help_panel="Documents and questions")
 app.add_typer(models.app, name="models", rich_help_panel="Administration")
 app.add_typer(keys.app, name="keys", rich_help_panel="Administration")

@@ -18,6 +18,7 @@ from keepstone.platform.access import Principal
 from keepstone.platform.accounts import SCOPES, ensure_local_admin
 from keepstone.platform.database import Database
 from keepstone.ui.http import (
+    agent,
     chat,
     collections,
     conversations,
@@ -44,8 +45,8 @@ if TYPE_CHECKING:
     from keepstone.ui.runtime import Runtime
 
 _SUBJECTS = (
-    chat, models, embeddings, collections, documents, jobs, search, conversations, keys, registry, status, health,
-    login,
+    agent, chat, models, embeddings, collections, documents, jobs, search, conversations, datasets, keys, registry,
+    runs, status, health, login,
 )  # fmt: skip
 
 
@@ -70,7 +71,9 @@ def create_app(runtime: Runtime, *, web: bool = True) -> FastAPI:
         del app
         yield
         lookups.close()
+        await runtime.agent.resume()
         await runtime.engine.close()
+        await runtime.agent.close()
 
     app = FastAPI(title="Keepstone", version=version(), docs_url=None, redoc_url=None, lifespan=lifespan)
     app.state.runtime = runtime

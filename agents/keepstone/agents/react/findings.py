@@ -1,0 +1,78 @@
+"""From what the tools found to what the answer is made of."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from dataclasses import replace
+from typing import Any, Final
+
+from anyio.to_thread import run_sync
+
+from keepstone.agents.react.prompts import AGENT_PROMPT_VERSION
+from keepstone.agents.react.types import RunState
+from keepstone.agents.tools.base import ToolContext
+from keepstone.agents.types import Findings
+from keepstone.platform.errors import NotFound
+from keepstone.retrieval.types import Hit
+
+_RANK_CONSTANT: Final = 60
+_NUMBER = re.compile(r"\d+(?:\.\d+)?")
+_THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
+_SIGN = re.compile(r"\S\s*[-+*/^×÷%−]|[a-z]")
+
+
+async def gather(state: RunState, context: ToolContext, *, run_id: str, answer_id: str) -> Findings:
+    """Return the passages that the tools found and that the principal may still read, best first.
+
+    The lists of the calls are merged by reciprocal rank fusion (Cormack et al., SIGIR 2009), since the scores of
+    different searches cannot be compared.
+    """
+    hits = await run_sync(_hits, state, context)
+    notes = tuple(note for note in dict.fromkeys(state.notes) if _grounded(note, state.question, hits))
+    return Findings(hits=hits, notes=notes, answer_id=answer_id, record=_record(state, run_id))
+
+
+def _hits(state: RunState, context: ToolContext) -> tuple[Hit, ...]:
+    scores: dict[int, float] = defaultdict(float)
+    best: dict[int, list[Any]] = {}
+    for ranking in state.found:
+        for rank, row in enumerate(ranking, 1):
+            scores[row[0]] += 1.0 / (_RANK_CONSTANT + rank)
+            best.setdefault(row[0], row)
+    if not scores:
+        return ()
+    try:
+        known = context.searcher.passages(context.scope(), list(scores))
+    except NotFound:  # the collection was deleted, or is not theirs any more
+        return ()
+    # Of equals, what was found first stays first.
+    order = sorted((chunk for chunk in scores if chunk in known), key=lambda chunk: -scores[chunk])
+    return tuple(
+        replace(known[chunk], score=scores[chunk], dense_score=best[chunk][2], lexical_score=best[chunk][3])
+        for chunk in order
+    )
+
+
+def _grounded(note: str, question: str, hits: tuple[Hit, ...]) -> bool:
+    """Tell whether a calculation is about the matter: all its numbers stand in the question or in the passages."""
+    expression = note.rpartition(" = ")[0]
+    numbers = set(_numbers(expression))
+    known = set(_numbers(question)).union(*(_numbers(hit.text) for hit in hits))
+    return bool(numbers) and numbers <= known and bool(_SIGN.search(expression))
+
+
+def _numbers(text: str) -> list[str]:
+    return _NUMBER.findall(_THOUSANDS.sub("", text))
+
+
+def _record(state: RunState, run_id: str) -> dict[str, Any]:
+    """Return what the provenance record keeps of the run."""
+    return {
+        "run_id": run_id,
+        "prompt": AGENT_PROMPT_VERSION,
+        "ended": state.ended,
+        "steps": [{"thought": step["thought"], "calls": step["calls"]} for step in state.steps],
+        "tokens": state.tokens,
+        "seconds": round(state.seconds, 3),
+    }

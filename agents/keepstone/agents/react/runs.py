@@ -1,0 +1,348 @@
+"""Runs of the agent: started, watched, stopped, and gone on with after a restart.
+
+    async for event in runs.run(principal, "How much do three monitors cost?", collections=["prices"]): ...
+
+A run is a task of its own: it goes on when nobody watches, and what it did is in the database after every step. All
+methods that are coroutines belong to the event loop of the app.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from contextlib import aclosing
+from dataclasses import asdict
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING, Any, cast
+
+import anyio
+import structlog
+from anyio.to_thread import run_sync
+
+from keepstone.agents.answering import Answerer
+from keepstone.agents.react.live import LiveRun
+from keepstone.agents.react.records import AgentRun, AgentRunDetails, RunRecords, StoredRun, outcome_of
+from keepstone.agents.react.types import (
+    Budget,
+    Called,
+    Observed,
+    RunEvent,
+    RunFinished,
+    RunOutcome,
+    RunStarted,
+    StepEvent,
+    Thought,
+)
+from keepstone.agents.tools.base import Tool, ToolContext
+from keepstone.agents.types import Answer, Finished
+from keepstone.platform.access import Principal
+from keepstone.platform.database import Database
+from keepstone.platform.errors import EngineUnavailable, InvalidInput, KeepstoneError, LimitExceeded
+from keepstone.platform.serving.engine import Engine
+from keepstone.retrieval.library import Library
+from keepstone.retrieval.search import Searcher
+
+if TYPE_CHECKING:
+    from keepstone.agents.react.checkpoints import DatabaseSaver
+    from keepstone.agents.react.graph import AgentGraph
+
+_MAX_QUESTION_CHARS = 10_000
+_MAX_LIVE = 8
+_AT_ONCE_AFTER_RESTART = 4
+_ENGINE_POLL_S = 2.0
+
+log = structlog.get_logger(__name__)
+
+
+class AgentRuns:
+    """The agent of an installation.
+
+    Args:
+        database: where runs are kept.
+        searcher: for the tools.
+        library: for the tools.
+        engine: decides what to do next.
+        answerer: writes the answer from what was found.
+        tools: returns the tools of a run that begins; they may come and go.
+        budget: how far a run may go unless it is told otherwise.
+        engine_wait_s: how long interrupted runs wait for the engine after a restart.
+    """
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        searcher: Searcher,
+        library: Library,
+        engine: Engine,
+        answerer: Answerer,
+        tools: Callable[[], Iterable[Tool]],
+        budget: Budget,
+        engine_wait_s: float = 900.0,
+    ) -> None:
+        self._database = database
+        self._searcher = searcher
+        self._library = library
+        self._engine = engine
+        self._answerer = answerer
+        self._tools = tools
+        self.budget = budget
+        self._engine_wait_s = engine_wait_s
+        self._records = RunRecords(database)
+        self._live: dict[str, LiveRun] = {}
+        self._owners: dict[str, str] = {}
+
+    async def start(
+        self,
+        principal: Principal,
+        question: str,
+        *,
+        collections: Sequence[str] | None = None,
+        budget: Budget | None = None,
+    ) -> str:
+        """Begin a run and return its id.
+
+        Args:
+            principal: whose documents are searched, and who alone may watch it.
+            question: what is to be answered; one that stands alone.
+            collections: names or ids; None means all readable ones.
+            budget: how far it may go; None takes the setting.
+
+        Raises:
+            InvalidInput: the question is empty or far too long.
+            NotFound: there is no such collection.
+            LimitExceeded: too many runs of this principal are under way.
+        """
+        question = question.replace("\0", "").strip()
+        if not question:
+            raise InvalidInput("The question is empty", fix="Type a question")
+        if len(question) > _MAX_QUESTION_CHARS:
+            raise InvalidInput("The question is too long", fix=f"Use at most {_MAX_QUESTION_CHARS} characters")
+        if sum(owner == principal.id for owner in self._owners.values()) >= _MAX_LIVE:
+            raise LimitExceeded(f"{_MAX_LIVE} of your runs are under way", fix="Wait for one, or cancel it")
+        stored = await run_sync(self._records.begin, principal, question, collections, budget or self.budget)
+        live = self._open(stored.id, principal.id)
+        live.task = asyncio.create_task(self._work(stored, live, fresh=True), name=stored.id)
+        return stored.id
+
+    async def run(
+        self,
+        principal: Principal,
+        question: str,
+        *,
+        collections: Sequence[str] | None = None,
+        budget: Budget | None = None,
+    ) -> AsyncGenerator[RunEvent, None]:
+        """Begin a run and yield its events; closing the iterator cancels it. Raises as `start` does."""
+        run_id = await self.start(principal, question, collections=collections, budget=budget)
+        try:
+            async with aclosing(self.stream(principal, run_id)) as events:
+                async for event in events:
+                    yield event
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self._stop(run_id)
+
+    async def stream(self, principal: Principal, run_id: str) -> AsyncGenerator[RunEvent, None]:
+        """Yield the events of a run from its first on, and wait for those to come.
+
+        Of a run that was over before, the steps are told and its end.
+
+        Raises:
+            NotFound: the principal has no such run.
+        """
+        details = await run_sync(self._records.get, principal, run_id)
+        live = self._live.get(run_id)
+        if live is None:
+            # It may have ended between the two lines above.
+            details = await run_sync(self._records.get, principal, run_id)
+            for told in _told(run_id, details.steps):
+                yield told
+            yield RunFinished(run_id, outcome_of(details.run), None, details.run.error)
+            return
+        async with aclosing(live.watch()) as events:
+            async for event in events:
+                yield event
+
+    async def cancel(self, principal: Principal, run_id: str) -> AgentRun:
+        """Stop a run, wherever it is, and return it as it is then; one that is over stays as it is."""
+        await run_sync(self._records.authorize, principal, run_id, "write")
+        await self._stop(run_id)
+        await run_sync(self._end, run_id, "cancelled", "cancelled", None)
+        return await run_sync(self._records.authorize, principal, run_id, "read")
+
+    def get(self, principal: Principal, run_id: str) -> AgentRunDetails:
+        """Return a run with its steps and its answer."""
+        return self._records.get(principal, run_id)
+
+    def recent(self, principal: Principal, limit: int = 50) -> list[AgentRun]:
+        """Return the principal's runs, the latest first."""
+        return self._records.recent(principal, limit)
+
+    async def delete(self, principal: Principal, run_id: str) -> None:
+        """Stop a run and remove it with its steps and its answer."""
+        await self.cancel(principal, run_id)
+        await run_sync(self._records.delete, principal, run_id)
+
+    async def resume(self) -> list[str]:
+        """Go on with what an earlier process left undone, as soon as the engine answers; return the ids of the runs."""
+        waiting = [run_id for run_id in await run_sync(self._records.running) if run_id not in self._live]
+        slots = asyncio.Semaphore(_AT_ONCE_AFTER_RESTART)
+        for run_id in waiting:
+            live = self._open(run_id, owner="")
+            live.task = asyncio.create_task(self._go_on(run_id, live, slots), name=run_id)
+        if waiting:
+            log.info("agent.resumed", runs=len(waiting))
+        return waiting
+
+    async def close(self) -> None:
+        """Let go of all runs, without ending them: they go on at the next start."""
+        tasks = [live.task for live in self._live.values() if live.task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    @cached_property
+    def _graph(self) -> AgentGraph:
+        from keepstone.agents.react.graph import build_graph
+
+        return build_graph(self._saver)
+
+    @cached_property
+    def _saver(self) -> DatabaseSaver:
+        from keepstone.agents.react.checkpoints import DatabaseSaver
+
+        return DatabaseSaver(self._database)
+
+    def _open(self, run_id: str, owner: str) -> LiveRun:
+        live = self._live[run_id] = LiveRun()
+        self._owners[run_id] = owner
+        live.add(RunStarted(run_id))
+        return live
+
+    async def _stop(self, run_id: str) -> None:
+        """Stop a run of this process, and wait until that is stored."""
+        live = self._live.get(run_id)
+        if live is None or live.task is None:
+            return
+        live.cancelled = True
+        live.task.cancel()
+        await asyncio.wait((live.task,))
+        if not live.over:  # it had not even begun
+            await self._interrupted(run_id, live)
+
+    async def _go_on(self, run_id: str, live: LiveRun, slots: asyncio.Semaphore) -> None:
+        """Go on with a run that a restart interrupted."""
+        try:
+            async with slots:
+                stored = await run_sync(self._records.reopen, run_id)
+                if stored.outcome is not None:
+                    self._close(run_id, live, RunFinished(run_id, stored.outcome, None))
+                    return
+                await self._engine_answers()
+                await self._work(stored, live, fresh=False)
+        except KeepstoneError as error:
+            await self._fail(run_id, live, error)
+        except asyncio.CancelledError:
+            await self._interrupted(run_id, live)
+            raise
+
+    async def _engine_answers(self) -> None:
+        try:
+            async with asyncio.timeout(self._engine_wait_s):
+                while not await self._engine.ready():  # noqa: ASYNC110 - it is another process that gets ready
+                    await asyncio.sleep(_ENGINE_POLL_S)
+        except TimeoutError:
+            raise EngineUnavailable("The engine did not start", fix="Run `keepstone status`, and ask again") from None
+
+    async def _work(self, stored: StoredRun, live: LiveRun, *, fresh: bool) -> None:
+        """Walk the graph to its end and store how it ended. The boundary at which a run's errors stop."""
+        try:
+            outcome, answer = await self._walk(stored, live, fresh=fresh)
+        except KeepstoneError as error:
+            await self._fail(stored.id, live, error)
+        except asyncio.CancelledError:
+            await self._interrupted(stored.id, live)
+            raise
+        except Exception as error:
+            log.exception("agent.failed", run=stored.id)
+            await self._fail(
+                stored.id, live, KeepstoneError(f"The run failed ({type(error).__name__})", fix="See the log")
+            )
+        else:
+            await run_sync(self._end, stored.id, "finished", outcome, None)
+            self._close(stored.id, live, RunFinished(stored.id, outcome, answer))
+
+    async def _walk(self, stored: StoredRun, live: LiveRun, *, fresh: bool) -> tuple[RunOutcome, Answer | None]:
+        from langsmith import tracing_context
+
+        from keepstone.agents.react.graph import RunContext, expected_steps, first_state
+
+        tools = {tool.name: tool for tool in self._tools()}
+        context = RunContext(
+            run_id=stored.id,
+            answer_id=stored.answer_id,
+            tools=tools,
+            context=ToolContext(stored.principal, stored.collections, self._database, self._searcher, self._library),
+            engine=self._engine,
+            answerer=self._answerer,
+            budget=stored.budget,
+            count=lru_cache(maxsize=256)(self._engine.count_tokens),
+        )
+        config: Any = {"configurable": {"thread_id": stored.id}, "recursion_limit": expected_steps(stored.budget)}
+        kept = None if fresh else await self._saver.aget_tuple(config)
+        values: dict[str, Any] = kept.checkpoint["channel_values"] if kept else {}
+        begin = None if kept else asdict(first_state(stored.question, tools))
+        for told in _told(stored.id, (begin or values)["steps"])[1:]:
+            live.add(told)
+        outcome: RunOutcome = values.get("outcome") or "stopped"
+        answer: Answer | None = None
+        # Nothing leaves this machine, whatever langchain's variables say.
+        with tracing_context(enabled=False):
+            walk = self._graph.astream(begin, config, context=context, stream_mode="custom", durability="sync")
+            async for written in walk:
+                event = cast("RunEvent", written)  # langgraph types states, not what nodes write
+                live.add(event)
+                if isinstance(event, Finished):
+                    outcome, answer = event.answer.outcome, event.answer
+        return outcome, answer
+
+    async def _fail(self, run_id: str, live: LiveRun, error: KeepstoneError) -> None:
+        log.warning("agent.stopped", run=run_id, code=error.code)
+        await run_sync(self._end, run_id, "failed", "failed", str(error))
+        self._close(run_id, live, RunFinished(run_id, "failed", None, str(error)))
+
+    async def _interrupted(self, run_id: str, live: LiveRun) -> None:
+        """Store that a person stopped it; a run that the end of the process stopped stays as it is."""
+        if live.cancelled:
+            await asyncio.shield(run_sync(self._end, run_id, "cancelled", "cancelled", None))
+            self._close(run_id, live, RunFinished(run_id, "cancelled", None))
+        else:
+            self._close(run_id, live, None)
+
+    def _end(self, run_id: str, state: str, outcome: str | None, error: str | None) -> None:
+        self._records.end(run_id, state, outcome=outcome, error=error)
+
+    def _close(self, run_id: str, live: LiveRun, last: RunFinished | None) -> None:
+        if last is not None:
+            live.add(last)
+        live.end()
+        self._live.pop(run_id, None)
+        self._owners.pop(run_id, None)
+
+
+def _told(run_id: str, steps: Sequence[Any]) -> list[StepEvent]:
+    """Return the events of steps that were done before."""
+    events: list[StepEvent] = [RunStarted(run_id)]
+    for number, step in enumerate(steps, 1):
+        if step["calls"] or step["thought"]:
+            events.append(Thought(number, step["thought"]))
+        seen = step["observations"] if step["calls"] else []
+        events += [
+            Called(number, call["tool"], call["arguments"]) for call, _ in zip(step["calls"], seen, strict=False)
+        ]
+        events += [
+            Observed(number, call["tool"], each["text"], each["error"])
+            for call, each in zip(step["calls"], seen, strict=False)
+        ]
+    return events
