@@ -16,10 +16,10 @@ import structlog
 
 from keepstone.agents.answering import Answerer, AnsweringModel, Style
 from keepstone.agents.conversations import Conversations
-from keepstone.platform.accounts import ensure_local_admin
 from keepstone.agents.react.runs import AgentRuns
 from keepstone.agents.react.types import Budget
 from keepstone.agents.tools.standard import STANDARD_TOOLS
+from keepstone.platform.accounts import ensure_local_admin
 from keepstone.platform.blobs import BlobStore
 from keepstone.platform.database import Database
 from keepstone.platform.errors import EngineUnavailable, SettingsError, Unavailable
@@ -70,11 +70,11 @@ class Runtime:
     engine: Engine
     supervisor: EngineSupervisor | None
     answerer: Answerer
+    agent: AgentRuns
     conversations: Conversations
     resumed: tuple[str, ...]
     """Jobs queued at start for what an earlier process left undone."""
 
-    agent: AgentRuns
     @staticmethod
     @contextmanager
     def open(settings: Settings, *, engine: Engine | None = None, encoder: Encoder | None = None) -> Iterator[Runtime]:
@@ -155,6 +155,18 @@ def _build(settings: Settings, engine: Engine | None, encoder: Encoder | None, r
         model=model,
         settings=settings.answering,
     )
+    agent = AgentRuns(
+        database=database,
+        searcher=searcher,
+        library=library,
+        engine=engine,
+        answerer=answerer,
+        tools=lambda: STANDARD_TOOLS,
+        budget=Budget(
+            steps=settings.agent.max_steps, tokens=settings.agent.max_tokens, seconds=settings.agent.max_seconds
+        ),
+        engine_wait_s=settings.engine.start_timeout_s,
+    )
     return Runtime(
         settings=settings,
         machine=machine,
@@ -170,6 +182,7 @@ def _build(settings: Settings, engine: Engine | None, encoder: Encoder | None, r
         engine=engine,
         supervisor=supervisor,
         answerer=answerer,
+        agent=agent,
         conversations=Conversations(database),
         resumed=tuple(resumed),
     )
@@ -184,18 +197,6 @@ def _engine(
         return None, given, AnsweringModel(given.model, "given", _style(settings, None))
     if chosen.mode == "external":
         client = HttpEngine(
-    agent = AgentRuns(
-        database=database,
-        searcher=searcher,
-        library=library,
-        engine=engine,
-        answerer=answerer,
-        tools=lambda: STANDARD_TOOLS,
-        budget=Budget(
-            steps=settings.agent.max_steps, tokens=settings.agent.max_tokens, seconds=settings.agent.max_seconds
-        ),
-        engine_wait_s=settings.engine.start_timeout_s,
-    )
             str(chosen.url),
             model=chosen.model,
             max_model_len=chosen.max_model_len,
@@ -212,7 +213,6 @@ def _engine(
         launch = build_launch(chosen, home=settings.home, python=engine_python(settings), model=model, machine=machine)
     except (Unavailable, SettingsError) as error:
         log.warning("engine_not_startable", reason=str(error))
-        agent=agent,
         return None, AbsentEngine(chosen.model, error), AnsweringModel(chosen.model, "missing", "write")
     supervisor = EngineSupervisor(launch, home=settings.home, patience=Patience(start_s=chosen.start_timeout_s))
     resources.callback(supervisor.stop)

@@ -316,12 +316,6 @@ class JobRow(Base):
     """Also the last sign of life of its worker."""
 
 
-class ModelRow(Base):
-    """The registry: every model version on this machine."""
-
-    __tablename__ = "models"
-    id: Mapped[str] = mapped_column(primary_key=True, default=lambda: new_id("mdl"))
-    name: Mapped[str]
 class AgentRunRow(Base):
     """A question that an agent works on, of one principal; nobody else may read it."""
 
@@ -356,6 +350,12 @@ class AgentCheckpointRow(Base):
     updated_at: Mapped[datetime] = mapped_column(default=utc_now, onupdate=utc_now)
 
 
+class ModelRow(Base):
+    """The registry: every model version on this machine."""
+
+    __tablename__ = "models"
+    id: Mapped[str] = mapped_column(primary_key=True, default=lambda: new_id("mdl"))
+    name: Mapped[str]
     kind: Mapped[str] = mapped_column(sa.String(16))
     """`llm`, `encoder`, `reranker` or `adapter`."""
     version: Mapped[str] = mapped_column(sa.String(64))

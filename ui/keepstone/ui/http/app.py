@@ -27,7 +27,7 @@ from keepstone.ui.http import (
     health,
     jobs,
     keys,
-    login,
+    health, login,
     models,
     registry,
     search,
@@ -45,8 +45,8 @@ if TYPE_CHECKING:
     from keepstone.ui.runtime import Runtime
 
 _SUBJECTS = (
-    agent, chat, models, embeddings, collections, documents, jobs, search, conversations, datasets, keys, registry,
-    runs, status, health, login,
+    agent, chat, models, embeddings, collections, documents, jobs, search, conversations, keys, registry, status,
+    health, login,
 )  # fmt: skip
 
 
@@ -69,11 +69,11 @@ def create_app(runtime: Runtime, *, web: bool = True) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         del app
-        yield
-        lookups.close()
         await runtime.agent.resume()
-        await runtime.engine.close()
+        yield
         await runtime.agent.close()
+        lookups.close()
+        await runtime.engine.close()
 
     app = FastAPI(title="Keepstone", version=version(), docs_url=None, redoc_url=None, lifespan=lifespan)
     app.state.runtime = runtime
