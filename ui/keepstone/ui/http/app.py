@@ -27,7 +27,7 @@ from keepstone.ui.http import (
     health,
     jobs,
     keys,
-    health, login,
+    login,
     models,
     registry,
     search,
