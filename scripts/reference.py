@@ -62,15 +62,23 @@ def configuration() -> str:
 
 
 def _table(fields: dict[str, FieldInfo], prefix: str) -> str:
-    rows = ["| setting | default | values | meaning |", "| --- | --- | --- | --- |"]
+    head = ["| setting | default | values | meaning |", "| --- | --- | --- | --- |"]
+    return "\n".join([*head, *_rows(fields, prefix)]) + "\n"
+
+
+def _rows(fields: dict[str, FieldInfo], prefix: str) -> Iterator[str]:
     for name, info in fields.items():
         meaning = " ".join((info.description or "").split()).replace("|", "\\|")
-        rows.append(f"| `{prefix}{name}` | {_default(info)} | {_values(info)} | {meaning} |")
-    return "\n".join(rows) + "\n"
+        yield f"| `{prefix}{name}` | {_default(info)} | {_values(info)} | {meaning} |"
+        for inner in typing.get_args(info.annotation):
+            if isinstance(inner, type) and issubclass(inner, BaseModel):
+                yield from _rows(inner.model_fields, f"{prefix}{name}.NAME.")
 
 
 def _default(info: FieldInfo) -> str:
-    if info.default_factory is not None or info.default is None:
+    if info.is_required():
+        return "required"
+    if info.default_factory is not None or info.default in (None, {}):
         return "unset"
     value = info.default
     if isinstance(value, tuple):
@@ -91,6 +99,8 @@ def _type(annotation: Any) -> str:
         return " or ".join(_type(argument) for argument in arguments if argument is not type(None))
     if origin is tuple:
         return f"list of {_type(arguments[0])}"
+    if origin is dict:
+        return "table of texts" if arguments[1] in (str, SecretStr) else "tables"
     names = {str: "text", SecretStr: "text", int: "whole number", float: "number", bool: "true or false", Path: "path"}
     return names.get(annotation, str(annotation))
 

@@ -12,10 +12,10 @@ import re
 import tomllib
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import platformdirs
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 from pydantic_settings import SettingsError as SourceError
 
@@ -179,6 +179,38 @@ class AgentSettings(_Section):
     """Longest time that one run may be at work before it answers."""
 
 
+class McpServerSettings(_Section):
+    """One MCP server whose tools the agent may use."""
+
+    command: tuple[str, ...] = ()
+    """The program that serves over its standard input and output, and its arguments."""
+    url: str | None = None
+    """Or the address where it serves over streamable HTTP."""
+    tools: tuple[str, ...]
+    """Names of its tools that the agent may use; all others stay unknown to it."""
+    environment: dict[str, SecretStr] = {}
+    """Environment variables of the program, besides PATH, HOME and the like; it inherits no others."""
+    headers: dict[str, SecretStr] = {}
+    """Headers sent to the address, such as `Authorization`."""
+    timeout_s: float = Field(default=30, gt=0, le=600)
+    """How long it may take to begin, and to answer a call."""
+
+    @model_validator(mode="after")
+    def _check_way(self) -> McpServerSettings:
+        if bool(self.command) == bool(self.url):
+            raise ValueError("give either command or url")
+        if self.url and not re.match(r"https?://[^/\s]", self.url):
+            raise ValueError("url is no address such as https://tools.example/mcp")
+        return self
+
+
+class McpSettings(_Section):
+    """Tools of other programs, by the Model Context Protocol."""
+
+    servers: dict[Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,30}$")], McpServerSettings] = {}
+    """The MCP servers whose tools the agent may use, by names of your choice."""
+
+
 class LoggingSettings(_Section):
     """What is written to the log."""
 
@@ -226,6 +258,7 @@ class Settings(BaseSettings):
     search: SearchSettings = SearchSettings()
     answering: AnsweringSettings = AnsweringSettings()
     agent: AgentSettings = AgentSettings()
+    mcp: McpSettings = McpSettings()
     logging: LoggingSettings = LoggingSettings()
 
     @classmethod
@@ -376,6 +409,8 @@ def _nearest(place: str) -> str:
     section, _, key = place.rpartition(".")
     names = setting_names()
     siblings = [name for name in names if name.startswith(f"{section}.")] if section else []
+    if section.startswith("mcp.servers."):
+        siblings = [f"{section}.{name}" for name in McpServerSettings.model_fields]
     if siblings:
         return did_you_mean(f"{section}.{key}", siblings)
     return did_you_mean(place, sorted({*names, *Settings.model_fields}))
