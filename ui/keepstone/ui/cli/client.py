@@ -19,6 +19,7 @@ from keepstone.ui.running import find_app, lock_path
 
 if TYPE_CHECKING:
     import httpx
+    import httpx2
 
     from keepstone.platform.settings import Settings
 
@@ -133,7 +134,7 @@ def bearer(key: str) -> dict[str, str]:
     return {"authorization": f"Bearer {key}"}
 
 
-def error_of(response: httpx.Response) -> KeepstoneError:
+def error_of(response: httpx.Response | httpx2.Response) -> KeepstoneError:
     """Return the error that an answer tells of."""
     try:
         return _revived(response.json()["error"])

@@ -19,6 +19,7 @@ from keepstone.ui.cli import (
     jobs,
     keys,
     login,
+    mcp,
     models,
     status,
     up,
@@ -53,6 +54,7 @@ app.command("search", rich_help_panel="Documents and questions")(ask.search)
 app.command("ask", rich_help_panel="Documents and questions")(ask.ask)
 app.command("chat", rich_help_panel="Documents and questions")(ask.chat)
 app.add_typer(agent.app, name="agent", rich_help_panel="Documents and questions")
+app.command("mcp", rich_help_panel="Documents and questions")(mcp.mcp)
 app.add_typer(collections.app, name="collections", rich_help_panel="Documents and questions")
 app.add_typer(documents.app, name="documents", rich_help_panel="Documents and questions")
 app.add_typer(jobs.app, name="jobs", rich_help_panel="Documents and questions")

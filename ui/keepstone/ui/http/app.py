@@ -37,6 +37,7 @@ from keepstone.ui.http.auth import Authenticator
 from keepstone.ui.http.errors import install_error_handlers
 from keepstone.ui.http.gate import Gate
 from keepstone.ui.http.lookups import Lookups
+from keepstone.ui.http.mcp import McpEndpoint
 from keepstone.ui.http.origins import OriginGuard, normal_origins
 from keepstone.ui.http.shield import Shield
 from keepstone.ui.version import version
@@ -48,6 +49,8 @@ _SUBJECTS = (
     agent, chat, models, embeddings, collections, documents, jobs, search, conversations, keys, registry, status,
     health, login,
 )  # fmt: skip
+
+_MCP_HEADERS = ("mcp-protocol-version", "mcp-method", "mcp-name")
 
 
 def create_app(runtime: Runtime, *, web: bool = True) -> FastAPI:
@@ -66,11 +69,14 @@ def create_app(runtime: Runtime, *, web: bool = True) -> FastAPI:
         local_admin=None if settings.require_sign_in else _local_admin(runtime.database),
     )
 
+    mcp = McpEndpoint(runtime)
+
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         del app
         await runtime.agent.resume()
-        yield
+        async with mcp.serving():
+            yield
         await runtime.agent.close()
         lookups.close()
         await runtime.engine.close()
@@ -83,13 +89,14 @@ def create_app(runtime: Runtime, *, web: bool = True) -> FastAPI:
     for subject in _SUBJECTS:
         app.include_router(subject.router)
     app.include_router(login.links)
+    app.router.routes.append(mcp.route)
     # Middleware is added from the inside out.
     app.add_middleware(Gate, authenticator=authenticator, guard=OriginGuard(settings))
     app.add_middleware(
         CORSMiddleware,
         allow_origins=normal_origins(settings.trusted_origins),
         allow_methods=["GET", "POST", "PUT", "DELETE"],
-        allow_headers=["authorization", "content-type", "x-api-key"],
+        allow_headers=["authorization", "content-type", "x-api-key", *_MCP_HEADERS],
     )
     app.add_middleware(Shield, max_body_bytes=settings.max_body_mb * 2**20)
     if web:

@@ -19,6 +19,7 @@ from keepstone.ui.http.errors import BodyTooLarge, error_body, http_error_respon
 log = structlog.get_logger(__name__)
 
 JSON_BODY_LIMIT: Final = 4 * 2**20
+MCP_PATH: Final = "/mcp"
 _UPLOAD: Final = re.compile(r"/v1/collections/[^/]+/documents")
 _API_CSP: Final = "default-src 'none'; frame-ancestors 'none'"
 # Gradio starts itself by inline scripts and styles. Images and connections stay with this server, so that nothing a
@@ -44,7 +45,7 @@ class Shield:
 
     Args:
         app: what lies behind.
-        max_body_bytes: largest body of an upload. Bodies under /v1 that are no uploads may have `JSON_BODY_LIMIT`.
+        max_body_bytes: largest body of an upload. Bodies of the API that are no uploads may have `JSON_BODY_LIMIT`.
     """
 
     def __init__(self, app: ASGIApp, *, max_body_bytes: int) -> None:
@@ -77,7 +78,7 @@ class Shield:
             exchange.record()
 
     def _limit(self, path: str) -> int:
-        is_json = path.startswith("/v1/") and not _UPLOAD.fullmatch(path)
+        is_json = _is_api(path) and not _UPLOAD.fullmatch(path)
         return min(JSON_BODY_LIMIT, self._max_body_bytes) if is_json else self._max_body_bytes
 
 
@@ -113,7 +114,7 @@ class _Exchange:
             headers = MutableHeaders(scope=message)
             for name, value in _HEADERS.items():
                 headers.setdefault(name, value)
-            api = self._scope["path"].startswith("/v1/")
+            api = _is_api(self._scope["path"])
             headers.setdefault("content-security-policy", _API_CSP if api else PAGE_CSP)
             if api:
                 headers.setdefault("cache-control", "no-store")
@@ -131,10 +132,15 @@ class _Exchange:
         seconds = time.perf_counter() - self._started_at
         method, path = self._scope["method"], self._scope["path"]
         # Labels must be few: a route's pattern, never the path itself.
-        route = getattr(self._scope.get("route"), "path", None) if path.startswith("/v1/") else None
+        route = getattr(self._scope.get("route"), "path", None) if _is_api(path) else None
         _SECONDS.labels(method if method in _METHODS else "other", route or "other", self._status or 0).observe(seconds)
         log.debug("http.request", method=method, path=path, status=self._status, seconds=round(seconds, 4))
 
     def _too_large(self) -> BodyTooLarge:
         fix = "Send less at once; uploads may have app.max_body_mb (keepstone.toml)"
         return BodyTooLarge(self._limit, fix)
+
+
+def _is_api(path: str) -> bool:
+    """Tell whether programs, rather than browsers, are served there."""
+    return path.startswith("/v1/") or path == MCP_PATH
