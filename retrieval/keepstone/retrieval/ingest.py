@@ -43,7 +43,7 @@ from keepstone.retrieval.loaders.worker import LoadPool
 from keepstone.retrieval.types import Chunk, Document
 
 KIND = "ingest"
-_UNIT_DOCUMENTS = 32
+_UNIT_DOCUMENTS = 128
 _UNIT_BYTES = 4 * 2**20
 # Chunks encoded between two commits of the cache: what a kill can cost at most.
 _ENCODE_SLICE = 512
@@ -170,12 +170,11 @@ class Ingestion:
         for group in self._groups(self._load_all(job, self._claim(document_ids))):
             self._set_state([each.document_id for each in group], DocumentState.ENCODING)
             self._encode(job, [chunk.indexed_text for each in group for chunk in each.chunks])
-            for each in group:
-                job.check_cancelled()
-                with self._database.transaction() as session:
-                    self._database.lock_changes(session)
-                    replaced = self._replace(session, each)
-                originals.release(self._database, self._blobs, [replaced])
+            job.check_cancelled()
+            with self._database.transaction() as session:
+                self._database.lock_changes(session)
+                replaced = [self._replace(session, each) for each in group]
+            originals.release(self._database, self._blobs, replaced)
             done += len(group)
             job.progress(done, total)
             if job.collection_id:

@@ -77,13 +77,20 @@ class Runtime:
 
     @staticmethod
     @contextmanager
-    def open(settings: Settings, *, engine: Engine | None = None, encoder: Encoder | None = None) -> Iterator[Runtime]:
+    def open(
+        settings: Settings,
+        *,
+        engine: Engine | None = None,
+        encoder: Encoder | None = None,
+        start_engine: bool = False,
+    ) -> Iterator[Runtime]:
         """Build everything, in the order of need, and close it in reverse at the end.
 
         Args:
             settings: the whole tree.
             engine: a language model to use instead of the configured one, for tests.
             encoder: an encoder to use instead of the configured one, for tests.
+            start_engine: whether to start the managed engine, in the background.
 
         Raises:
             Conflict: another process uses this home folder.
@@ -91,15 +98,12 @@ class Runtime:
             Unavailable: the database does not answer.
         """
         with ExitStack() as resources:
-            yield _build(settings, engine, encoder, resources)
-
-    def start_engine(self) -> None:
-        """Start the managed engine in the background; without one, do nothing."""
-        if self.supervisor is not None:
-            self.supervisor.start()
+            yield _build(settings, engine, encoder, resources, start_engine=start_engine)
 
 
-def _build(settings: Settings, engine: Engine | None, encoder: Encoder | None, resources: ExitStack) -> Runtime:
+def _build(
+    settings: Settings, engine: Engine | None, encoder: Encoder | None, resources: ExitStack, *, start_engine: bool
+) -> Runtime:
     settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
     resources.enter_context(
         exclusive_lock(
@@ -116,6 +120,10 @@ def _build(settings: Settings, engine: Engine | None, encoder: Encoder | None, r
         ensure_local_admin(session)
     blobs = BlobStore(settings.blob_url)
     registry = ModelRegistry(database, settings.home)
+    supervisor, engine, model = _engine(settings, machine, registry, engine, resources)
+    if supervisor is not None and start_engine:
+        # It takes longest, so it starts first; everything else is loaded meanwhile.
+        supervisor.start()
     encoder = encoder or open_encoder(settings.encoder, registry)
     indexes = IndexSet(database, settings.home / "indexes", encoder, ef_search=settings.search.ef_search)
     resources.callback(indexes.close)
@@ -146,7 +154,6 @@ def _build(settings: Settings, engine: Engine | None, encoder: Encoder | None, r
     resources.callback(upkeep.stop)
     upkeep.start()
     jobs.launch()
-    supervisor, engine, model = _engine(settings, machine, registry, engine, resources)
     answerer = Answerer(
         database=database,
         searcher=searcher,

@@ -13,6 +13,7 @@ import socket
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
+from functools import partial
 from types import FrameType
 
 import structlog
@@ -22,7 +23,6 @@ from keepstone.platform import logs
 from keepstone.platform.errors import Conflict, InvalidInput, KeepstoneError
 from keepstone.platform.locks import holder
 from keepstone.platform.settings import Settings, load_settings
-from keepstone.ui.http.app import create_app
 from keepstone.ui.local_key import local_key
 from keepstone.ui.running import RunningApp, announced, lock_path
 from keepstone.ui.runtime import Runtime
@@ -48,9 +48,10 @@ class _Server(uvicorn.Server):
 
 
 OpenRuntime = Callable[[Settings], AbstractContextManager[Runtime]]
+with_engine: OpenRuntime = partial(Runtime.open, start_engine=True)
 
 
-def serve(settings: Settings, *, open_runtime: OpenRuntime = Runtime.open) -> None:
+def serve(settings: Settings, *, open_runtime: OpenRuntime = with_engine) -> None:
     """Serve until a signal stops it; then finish open requests for a few seconds, and close everything.
 
     Args:
@@ -67,8 +68,9 @@ def serve(settings: Settings, *, open_runtime: OpenRuntime = Runtime.open) -> No
     signal.signal(signal.SIGHUP, _leave)
     with closing(listen(settings)) as listener, open_runtime(settings) as runtime:
         with local_key(runtime.database) as key:
-            # The engine takes longest, so it starts first; the web pages load meanwhile.
-            runtime.start_engine()
+            # Loaded only now, while the engine starts already.
+            from keepstone.ui.http.app import create_app
+
             app = create_app(runtime)
             config = uvicorn.Config(
                 app,
@@ -140,7 +142,7 @@ def _leave(number: int, frame: FrameType | None) -> None:
     raise SystemExit(0)
 
 
-def main(*, open_runtime: OpenRuntime = Runtime.open) -> None:
+def main(*, open_runtime: OpenRuntime = with_engine) -> None:
     """Serve with the settings of the environment; `--detached` logs to the file in the home folder only."""
     try:
         settings = load_settings()
