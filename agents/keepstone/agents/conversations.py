@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -126,18 +127,53 @@ class Conversations:
             session.execute(sa.delete(MessageRow).where(turns))
             session.delete(row)
 
-    def rate(self, principal: Principal, answer_id: str, rating: int, comment: str = "") -> None:
-        """Say that an answer was good (1) or bad (-1); a later rating replaces an earlier one, 0 takes it back."""
+    def rate(
+        self,
+        principal: Principal,
+        answer_id: str,
+        rating: int,
+        comment: str = "",
+        *,
+        correction: str = "",
+        relevant: Sequence[int] = (),
+        irrelevant: Sequence[int] = (),
+    ) -> None:
+        """Say that an answer was good (1) or bad (-1); a later rating replaces an earlier one, 0 takes it back.
+
+        Args:
+            principal: whose answer it is.
+            answer_id: which.
+            rating: 1, -1 or 0.
+            comment: in free words.
+            correction: what the answer should have been.
+            relevant: numbers of passages, as the answer cites them, that hold the answer.
+            irrelevant: numbers of passages that have nothing to do with the question.
+
+        Raises:
+            InvalidInput: there is no such rating, or the answer was shown no such passage.
+            NotFound: there is no such answer, or it is somebody else's.
+        """
         if rating not in (-1, 0, 1):
             raise InvalidInput(f"A rating cannot be {rating}", fix="Use 1 for good, -1 for bad, 0 to take it back")
         with self._database.transaction() as session:
             answer = session.get(AnswerRow, answer_id)
             if answer is None or answer.principal_id != principal.id:
                 raise NotFound(f"No answer {answer_id!r}")
+            _check_passages(answer, relevant, irrelevant)
             mine = (FeedbackRow.answer_id == answer_id, FeedbackRow.principal_id == principal.id)
             session.execute(sa.delete(FeedbackRow).where(*mine))
             if rating:
-                session.add(FeedbackRow(answer_id=answer_id, principal_id=principal.id, rating=rating, comment=comment))
+                session.add(
+                    FeedbackRow(
+                        answer_id=answer_id,
+                        principal_id=principal.id,
+                        rating=rating,
+                        comment=comment.replace(_NUL, ""),
+                        correction=correction.replace(_NUL, "").strip(),
+                        relevant=sorted(set(relevant)),
+                        irrelevant=sorted(set(irrelevant)),
+                    )
+                )
 
     def provenance(self, principal: Principal, answer_id: str) -> dict[str, Any]:
         """Return the stored record of what made an answer."""
@@ -178,6 +214,18 @@ def _message(message: MessageRow, answer: AnswerRow | None, rating: int | None) 
         record=answer.record if answer else None,
         rating=rating,
     )
+
+
+def _check_passages(answer: AnswerRow, relevant: Sequence[int], irrelevant: Sequence[int]) -> None:
+    """Raise `InvalidInput` for passages that the answer was not shown, or that are called both."""
+    shown = sorted(each["number"] for each in answer.record.get("passages", ()))
+    unknown = sorted({*relevant, *irrelevant}.difference(shown))
+    if unknown:
+        valid = f"Its passages: {', '.join(map(str, shown))}" if shown else "It has none; leave them out"
+        raise InvalidInput(f"This answer has no passage {unknown[0]}", fix=valid)
+    both = sorted(set(relevant).intersection(irrelevant))
+    if both:
+        raise InvalidInput(f"Passage {both[0]} cannot be both relevant and irrelevant", fix="Name it once")
 
 
 def _title(question: str) -> str:

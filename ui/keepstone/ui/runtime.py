@@ -7,9 +7,10 @@ with Runtime.open(load_settings()) as runtime:
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -44,6 +45,7 @@ from keepstone.retrieval.loaders.worker import LoadPool
 from keepstone.retrieval.search import Searcher
 from keepstone.retrieval.sentence_encoder import SentenceEncoder
 from keepstone.retrieval.upkeep import Upkeep
+from keepstone.training.data import DatasetBuilder, DatasetLibrary, Datasets
 
 _SWITCH_ON = "Set engine.mode to 'managed' or 'external' in keepstone.toml"
 _WRITING_PARAMETERS = 1_000_000_000
@@ -72,6 +74,8 @@ class Runtime:
     answerer: Answerer
     agent: AgentRuns
     conversations: Conversations
+    datasets: DatasetLibrary
+    dataset_builder: DatasetBuilder
     resumed: tuple[str, ...]
     """Jobs queued at start for what an earlier process left undone."""
 
@@ -147,6 +151,22 @@ def _build(
         chunking=settings.chunking,
         jobs=jobs,
     )
+    supervisor, connect, model = _engine(settings, machine, registry, engine, resources)
+    engine = connect()
+    datasets = DatasetLibrary(database, Datasets(settings.home / "datasets"))
+    dataset_builder = DatasetBuilder(
+        database=database,
+        searcher=searcher,
+        encoder=encoder,
+        indexes=indexes,
+        engine=engine,
+        connect=connect,
+        model=model,
+        answering=settings.answering,
+        datasets=datasets.store,
+        jobs=jobs,
+    )
+    dataset_builder.tidy()
     resumed = ingestion.resume()
     indexes.catch_up_all()
     indexes.start()
@@ -191,19 +211,25 @@ def _build(
         answerer=answerer,
         agent=agent,
         conversations=Conversations(database),
+        datasets=datasets,
+        dataset_builder=dataset_builder,
         resumed=tuple(resumed),
     )
 
 
 def _engine(
     settings: Settings, machine: Machine, registry: ModelRegistry, given: Engine | None, resources: ExitStack
-) -> tuple[EngineSupervisor | None, Engine, AnsweringModel]:
-    """Return the watcher of the managed engine, the client, and how the model answers."""
+) -> tuple[EngineSupervisor | None, Callable[[], Engine], AnsweringModel]:
+    """Return the watcher of the managed engine, what makes a client, and how the model answers.
+
+    Each event loop needs a client of its own: that of the app has one, each job that asks the model makes another.
+    """
     chosen = settings.engine
     if given is not None:
-        return None, given, AnsweringModel(given.model, "given", _style(settings, None))
+        return None, lambda: given, AnsweringModel(given.model, "given", _style(settings, None))
     if chosen.mode == "external":
-        client = HttpEngine(
+        external = partial(
+            HttpEngine,
             str(chosen.url),
             model=chosen.model,
             max_model_len=chosen.max_model_len,
@@ -211,20 +237,21 @@ def _engine(
             max_streams=chosen.max_streams,
             timeout_s=chosen.request_timeout_s,
         )
-        return None, client, AnsweringModel(chosen.model, "external", _style(settings, None))
+        return None, external, AnsweringModel(chosen.model, "external", _style(settings, None))
     if chosen.mode == "off":
         absent = AbsentEngine(chosen.model, EngineUnavailable("The language model is switched off", fix=_SWITCH_ON))
-        return None, absent, AnsweringModel(chosen.model, "off", _style(settings, None))
+        return None, lambda: absent, AnsweringModel(chosen.model, "off", _style(settings, None))
     try:
         model = registry.get(chosen.model)
         launch = build_launch(chosen, home=settings.home, python=engine_python(settings), model=model, machine=machine)
     except (Unavailable, SettingsError) as error:
         log.warning("engine_not_startable", reason=str(error))
-        return None, AbsentEngine(chosen.model, error), AnsweringModel(chosen.model, "missing", "write")
+        missing = AbsentEngine(chosen.model, error)
+        return None, lambda: missing, AnsweringModel(chosen.model, "missing", "write")
     supervisor = EngineSupervisor(launch, home=settings.home, patience=Patience(start_s=chosen.start_timeout_s))
     resources.callback(supervisor.stop)
-    client = launch.client(supervisor.explain, log=supervisor.status().log_path)
-    return supervisor, client, AnsweringModel(model.name, model.version, _style(settings, model))
+    managed = partial(launch.client, supervisor.explain, log=supervisor.status().log_path)
+    return supervisor, managed, AnsweringModel(model.name, model.version, _style(settings, model))
 
 
 def engine_python(settings: Settings) -> Path:

@@ -289,6 +289,12 @@ class FeedbackRow(Base):
     rating: Mapped[int]
     """1 for thumbs up, -1 for thumbs down."""
     comment: Mapped[str] = mapped_column(sa.Text, default="")
+    correction: Mapped[str] = mapped_column(sa.Text, default="")
+    """What the answer should have been; empty where nobody said."""
+    relevant: Mapped[list[Any]] = mapped_column(default=list)
+    """Numbers of passages, as the answer cites them, that hold the answer."""
+    irrelevant: Mapped[list[Any]] = mapped_column(default=list)
+    """Numbers of passages that have nothing to do with the question."""
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
     __table_args__ = (sa.UniqueConstraint("answer_id", "principal_id"),)
 

@@ -11,6 +11,7 @@ from keepstone.ui.cli import (
     agent,
     ask,
     collections,
+    data,
     database,
     doctor,
     documents,
@@ -58,6 +59,7 @@ app.command("mcp", rich_help_panel="Documents and questions")(mcp.mcp)
 app.add_typer(collections.app, name="collections", rich_help_panel="Documents and questions")
 app.add_typer(documents.app, name="documents", rich_help_panel="Documents and questions")
 app.add_typer(jobs.app, name="jobs", rich_help_panel="Documents and questions")
+app.add_typer(data.app, name="data", rich_help_panel="Improve")
 app.add_typer(models.app, name="models", rich_help_panel="Administration")
 app.add_typer(keys.app, name="keys", rich_help_panel="Administration")
 app.add_typer(database.app, name="db", rich_help_panel="Administration")

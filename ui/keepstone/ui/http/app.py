@@ -22,6 +22,7 @@ from keepstone.ui.http import (
     chat,
     collections,
     conversations,
+    datasets,
     documents,
     embeddings,
     health,
@@ -46,8 +47,8 @@ if TYPE_CHECKING:
     from keepstone.ui.runtime import Runtime
 
 _SUBJECTS = (
-    agent, chat, models, embeddings, collections, documents, jobs, search, conversations, keys, registry, status,
-    health, login,
+    agent, chat, models, embeddings, collections, documents, jobs, search, conversations, datasets, keys, registry,
+    status, health, login,
 )  # fmt: skip
 
 _MCP_HEADERS = ("mcp-protocol-version", "mcp-method", "mcp-name")

@@ -20,6 +20,12 @@ class Feedback(BaseModel, extra="forbid"):
     rating: Literal[-1, 0, 1]
     """1 good, -1 bad, 0 takes an earlier rating back."""
     comment: Annotated[str, Field(max_length=10_000)] = ""
+    correction: Annotated[str, Field(max_length=10_000)] = ""
+    """What the answer should have been."""
+    relevant: Annotated[list[int], Field(max_length=100)] = []
+    """Numbers of passages, as the answer cites them, that hold the answer."""
+    irrelevant: Annotated[list[int], Field(max_length=100)] = []
+    """Numbers of passages that have nothing to do with the question."""
 
 
 @router.get("/conversations")
@@ -50,5 +56,13 @@ def get_answer(answer_id: str, principal: CurrentPrincipal, runtime: TheRuntime)
 
 @router.put("/answers/{answer_id}/feedback", status_code=204, response_class=Response)
 def rate_answer(answer_id: str, feedback: Feedback, principal: CurrentPrincipal, runtime: TheRuntime) -> None:
-    """Say that an answer was good or bad; a later rating replaces an earlier one."""
-    runtime.conversations.rate(principal, answer_id, feedback.rating, feedback.comment)
+    """Say that an answer was good or bad, and what would have been right; a later rating replaces an earlier one."""
+    runtime.conversations.rate(
+        principal,
+        answer_id,
+        feedback.rating,
+        feedback.comment,
+        correction=feedback.correction,
+        relevant=feedback.relevant,
+        irrelevant=feedback.irrelevant,
+    )
