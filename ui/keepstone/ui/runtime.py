@@ -124,7 +124,8 @@ def _build(
         ensure_local_admin(session)
     blobs = BlobStore(settings.blob_url)
     registry = ModelRegistry(database, settings.home)
-    supervisor, engine, model = _engine(settings, machine, registry, engine, resources)
+    supervisor, connect, model = _engine(settings, machine, registry, engine, resources)
+    engine = connect()
     if supervisor is not None and start_engine:
         # It takes longest, so it starts first; everything else is loaded meanwhile.
         supervisor.start()
@@ -151,8 +152,6 @@ def _build(
         chunking=settings.chunking,
         jobs=jobs,
     )
-    supervisor, connect, model = _engine(settings, machine, registry, engine, resources)
-    engine = connect()
     datasets = DatasetLibrary(database, Datasets(settings.home / "datasets"))
     dataset_builder = DatasetBuilder(
         database=database,
