@@ -136,6 +136,19 @@ async def test_a_server_that_is_gone_leaves_the_others_their_tools(tmp_path: Pat
         await foreign.close()
 
 
+async def test_tools_come_and_go_without_anybody_waiting(tmp_path: Path) -> None:
+    """A run of the agent that begins takes those that are known at that moment."""
+    servers = {"list": settings_of(tmp_path, tools=("echo",)), "other": settings_of(tmp_path, tools=("echo",))}
+    foreign = ForeignTools(McpSettings(servers=servers), taken=["list_echo"])
+    async with foreign.kept_fresh():
+        assert foreign.known() == ()
+        for _ in range(600):
+            if foreign.known():
+                break
+            await asyncio.sleep(0.05)
+        assert [each.name for each in foreign.known()] == ["other_echo"], "a name that another tool has"
+
+
 @pytest.fixture
 def address() -> Iterator[str]:
     """Serve the foreign server over streamable HTTP."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
+import signal
+import subprocess
 import sys
 
 import pytest
@@ -67,3 +70,32 @@ async def test_without_an_app_the_tools_are_told_and_calls_name_the_fix() -> Non
         refused = await client.call_tool("list", {})
         assert refused.is_error
         assert "keepstone up" in text_of(refused)
+
+
+@pytest.mark.parametrize("end", ["end of input", "Ctrl-C"])
+def test_the_command_ends_when_it_should(end: str) -> None:
+    asked = {
+        "jsonrpc": "2.0",
+        "id": 1,
+        "method": "initialize",
+        "params": {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}},
+    }
+    parameters = started()
+    process = subprocess.Popen(
+        [parameters.command, *parameters.args],
+        env=os.environ | (parameters.env or {}),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    with process:
+        process.stdin.write(json.dumps(asked) + "\n")
+        process.stdin.flush()
+        assert json.loads(process.stdout.readline())["result"]["serverInfo"]["name"] == "keepstone"
+        if end == "Ctrl-C":
+            process.send_signal(signal.SIGINT)
+        else:
+            process.stdin.close()
+        assert process.wait(20) == (-signal.SIGINT if end == "Ctrl-C" else 0)

@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -47,6 +48,9 @@ from keepstone.retrieval.sentence_encoder import SentenceEncoder
 from keepstone.retrieval.upkeep import Upkeep
 from keepstone.training.data import DatasetBuilder, DatasetLibrary, Datasets
 
+if TYPE_CHECKING:
+    from keepstone.agents.mcp.client import ForeignTools
+
 _SWITCH_ON = "Set engine.mode to 'managed' or 'external' in keepstone.toml"
 _WRITING_PARAMETERS = 1_000_000_000
 """Below this a language model is asked to quote rather than to write."""
@@ -73,6 +77,8 @@ class Runtime:
     supervisor: EngineSupervisor | None
     answerer: Answerer
     agent: AgentRuns
+    foreign_tools: ForeignTools | None
+    """Tools of foreign MCP servers; None where none are listed. To be kept fresh while an app runs."""
     conversations: Conversations
     datasets: DatasetLibrary
     dataset_builder: DatasetBuilder
@@ -181,13 +187,14 @@ def _build(
         model=model,
         settings=settings.answering,
     )
+    foreign_tools = _foreign_tools(settings)
     agent = AgentRuns(
         database=database,
         searcher=searcher,
         library=library,
         engine=engine,
         answerer=answerer,
-        tools=lambda: STANDARD_TOOLS,
+        tools=lambda: (*STANDARD_TOOLS, *(foreign_tools.known() if foreign_tools else ())),
         budget=Budget(
             steps=settings.agent.max_steps, tokens=settings.agent.max_tokens, seconds=settings.agent.max_seconds
         ),
@@ -209,6 +216,7 @@ def _build(
         supervisor=supervisor,
         answerer=answerer,
         agent=agent,
+        foreign_tools=foreign_tools,
         conversations=Conversations(database),
         datasets=datasets,
         dataset_builder=dataset_builder,
@@ -291,6 +299,15 @@ def open_encoder(settings: EncoderSettings, registry: ModelRegistry) -> Encoder:
         batch_tokens=settings.batch_tokens,
         threads=settings.threads,
     )
+
+
+def _foreign_tools(settings: Settings) -> ForeignTools | None:
+    if not settings.mcp.servers:
+        return None
+    # The protocol's library takes a second to load.
+    from keepstone.agents.mcp.client import ForeignTools
+
+    return ForeignTools(settings.mcp, taken=[tool.name for tool in STANDARD_TOOLS])
 
 
 def _style(settings: Settings, model: InstalledModel | None) -> Style:

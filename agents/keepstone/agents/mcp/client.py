@@ -1,9 +1,8 @@
 """Tools of foreign MCP servers as tools of our agent.
 
     foreign = ForeignTools(settings.mcp)
-    tools = await foreign.tools()
-    ...
-    await foreign.close()
+    async with foreign.kept_fresh():
+        ...                                   # foreign.known() are those of the servers that answer by now
 
 Only servers and tools that an administrator listed are used. What a server says of a tool, and what a tool returns, is
 text from outside: it is cut to size, and a result is never a passage or a note from which an answer is made.
@@ -14,7 +13,8 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 
 import structlog
@@ -26,6 +26,7 @@ from keepstone.agents.tools.base import MAX_CHARS, Observation, Tool, ToolContex
 from keepstone.platform.errors import KeepstoneError
 from keepstone.platform.settings import McpSettings
 
+_LOOK_EVERY_S = 60.0
 _DESCRIPTION_CHARS = 300
 _MAX_BLOCKS = 50
 _READ_CHARS = 10 * MAX_CHARS
@@ -41,23 +42,49 @@ class ForeignTools:
 
     Args:
         settings: which servers and tools there are.
+        taken: names of other tools, which none of these may have.
     """
 
-    def __init__(self, settings: McpSettings) -> None:
+    def __init__(self, settings: McpSettings, *, taken: Collection[str] = ()) -> None:
         self._servers = [ForeignServer(name, each) for name, each in settings.servers.items()]
+        self._taken = frozenset(taken)
+        self._known: tuple[Tool, ...] = ()
+
+    def known(self) -> tuple[Tool, ...]:
+        """Return what `tools` returned last; nobody has to wait for a server."""
+        return self._known
+
+    @asynccontextmanager
+    async def kept_fresh(self) -> AsyncIterator[None]:
+        """Connect to the servers, and again to those that failed, until the block ends; then end all connections."""
+        looking = asyncio.create_task(self._look(), name="mcp-tools")
+        try:
+            yield
+        finally:
+            looking.cancel()
+            await asyncio.gather(looking, return_exceptions=True)
+            await self.close()
 
     async def tools(self) -> tuple[Tool, ...]:
         """Return the listed tools of the servers that answer; a server that does not is left out, and logged."""
         offered = await asyncio.gather(*(_tools_of(server) for server in self._servers))
         found: dict[str, Tool] = {}
         for tool in (each for some in offered for each in some):
-            if found.setdefault(tool.name, tool) is not tool:
+            if tool.name in self._taken or tool.name in found:
                 log.warning("mcp.tool_name_taken", tool=tool.name)
-        return tuple(found.values())
+            else:
+                found[tool.name] = tool
+        self._known = tuple(found.values())
+        return self._known
 
     async def close(self) -> None:
         """End all connections, and the processes behind them."""
         await asyncio.gather(*(server.close() for server in self._servers))
+
+    async def _look(self) -> None:
+        while True:
+            await self.tools()
+            await asyncio.sleep(_LOOK_EVERY_S)
 
 
 async def _tools_of(server: ForeignServer) -> list[Tool]:

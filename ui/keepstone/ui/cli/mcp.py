@@ -6,6 +6,7 @@ It tells of the tools by itself and passes each call on to the app's `/mcp`, so 
 from __future__ import annotations
 
 import os
+import signal
 from typing import TYPE_CHECKING, Any
 
 from keepstone.platform.errors import KeepstoneError, Unavailable
@@ -32,6 +33,8 @@ def mcp() -> None:
 
     settings = load_settings()
     hush(settings)
+    # A thread waits for the next line, and Python would wait for that thread; nothing here needs closing.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     anyio.run(_serve, settings)
 
 

@@ -8,7 +8,7 @@ From outside in: `Shield` (limits, headers, last errors), CORS, `Gate` (host, or
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
@@ -75,10 +75,11 @@ def create_app(runtime: Runtime, *, web: bool = True) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         del app
-        await runtime.agent.resume()
-        async with mcp.serving():
+        foreign = runtime.foreign_tools
+        async with mcp.serving(), foreign.kept_fresh() if foreign else nullcontext():
+            await runtime.agent.resume()
             yield
-        await runtime.agent.close()
+            await runtime.agent.close()
         lookups.close()
         await runtime.engine.close()
 
