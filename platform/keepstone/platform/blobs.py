@@ -155,6 +155,10 @@ class _Folder:
         self._incoming = root / _INCOMING
         with storage_errors(f"making {root}"):
             self._incoming.mkdir(parents=True, exist_ok=True)
+            # All at once, so that storing a file has but its own folder to write to the disk.
+            for number in range(256):
+                (root / f"{number:02x}").mkdir(exist_ok=True)
+            _sync_folder(root)
         for path in self._incoming.iterdir():
             _remove_if_abandoned(path)
 
@@ -170,11 +174,9 @@ class _Folder:
     def _keep(self, temporary: Path, sha256: str) -> None:
         path = self._path(sha256)
         with storage_errors("storing a file"):
-            path.parent.mkdir(parents=True, exist_ok=True)
             # Also when the blob is there already, which mends one that was damaged.
             temporary.replace(path)
-            for folder in (path.parent, path.parent.parent, self._root):
-                _sync_folder(folder)
+            _sync_folder(path.parent)
 
     def open(self, sha256: str) -> BinaryIO:
         try:
@@ -199,7 +201,7 @@ class _Folder:
                 _sync_folder(path.parent)
 
     def files(self) -> Iterator[str]:
-        return (path.name for path in self._root.glob("??/??/*"))
+        return (path.name for path in self._root.glob("??/*"))
 
     def free_bytes(self) -> int | None:
         return shutil.disk_usage(self._root).free
@@ -325,7 +327,7 @@ def _checked(sha256: str) -> str:
 
 
 def _relative(sha256: str) -> str:
-    return f"{sha256[:2]}/{sha256[2:4]}/{sha256}"
+    return f"{sha256[:2]}/{sha256}"
 
 
 def _copy(stream: BinaryIO, file: BinaryIO, max_bytes: int | None) -> Blob:
