@@ -47,10 +47,14 @@ def create_server(caller: Caller, *, version: str) -> Server[Any]:
         caller: does the work.
         version: of Keepstone, as clients are told.
     """
+    tools = {tool.name: tool for tool in described_tools()}
+
+    def input_schema(name: str) -> dict[str, Any] | None:
+        return tools[name].input_schema if name in tools else None
 
     async def list_tools(ctx: ServerRequestContext[Any, Any], params: PaginatedRequestParams | None) -> ListToolsResult:
         del ctx, params
-        return ListToolsResult(tools=described_tools())
+        return ListToolsResult(tools=list(tools.values()))
 
     async def call_tool(ctx: ServerRequestContext[Any, Any], params: CallToolRequestParams) -> CallToolResult:
         try:
@@ -67,6 +71,7 @@ def create_server(caller: Caller, *, version: str) -> Server[Any]:
         title="Keepstone",
         version=version,
         instructions=_INSTRUCTIONS,
+        get_tool_input_schema=input_schema,
         on_list_tools=list_tools,
         on_call_tool=call_tool,
     )

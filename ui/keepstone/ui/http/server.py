@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import gc
+import importlib
 import os
 import signal
 import socket
@@ -83,6 +84,7 @@ def serve(settings: Settings, *, open_runtime: OpenRuntime = with_engine) -> Non
             )
             with announced(settings.home, RunningApp(settings.app_url, os.getpid(), key)):
                 log.info("app.serving", url=settings.app_url)
+                importlib.import_module("keepstone.agents.mcp.server")  # the app is about to serve it
                 # All that is loaded by now stays. Looking through it for garbage stops every stream for .2 s.
                 gc.freeze()
                 _Server(config).run(sockets=[listener])
