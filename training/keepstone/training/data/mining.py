@@ -10,7 +10,7 @@ hard-negative mining").
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from keepstone.agents.support import SUPPORTED, Evidence
@@ -86,24 +86,26 @@ def mine_negatives(
     """
     if not count:
         return []
-    closest = float(encoder.encode_documents([positive])[0] @ encoder.encode_query(question)) * _CLOSEST
-    own = next((hit.lexical_score for hit in trip.result.hits if hit.chunk_id == source.chunk_id), None)
     by_meaning = trip.result.dense_weight > 0
+    own = next((hit for hit in trip.result.hits if hit.chunk_id == source.chunk_id), None)
+    near = own.dense_score if own is not None and positive == source.indexed_text else None
+    if by_meaning and near is None:
+        near = float(encoder.encode_documents([positive])[0] @ encoder.encode_query(question))
 
     def far_enough(hit: Hit) -> bool:
         if by_meaning:
-            return hit.dense_score is not None and hit.dense_score <= closest
-        return own is None or hit.lexical_score is None or hit.lexical_score <= own * _CLOSEST
+            return hit.dense_score is not None and near is not None and hit.dense_score <= near * _CLOSEST
+        return own is None or (hit.lexical_score or 0.0) <= (own.lexical_score or 0.0) * _CLOSEST
 
-    found = {hit.chunk_id: by_chunk[hit.chunk_id] for hit in trip.result.hits if hit.chunk_id in by_chunk}
-    usable = {each.chunk_id for each in _unanswering(list(found.values()), answer, source)}
-    hits = [hit for hit in trip.result.hits if hit.chunk_id in usable and far_enough(hit)]
+    hits = [hit for hit in trip.result.hits if hit.chunk_id in by_chunk and far_enough(hit)]
     meaning = sorted(hits, key=lambda hit: (-(hit.dense_score or 0.0), hit.chunk_id)) if by_meaning else []
     words = sorted(hits, key=lambda hit: (-(hit.lexical_score or 0.0), hit.chunk_id))
-    chosen = [found[chunk] for chunk in _in_turn([h.chunk_id for h in meaning], [h.chunk_id for h in words])]
-    distinct = {each.group: each for each in reversed(chosen)}
-    nearest = [each for each in chosen if distinct[each.group] is each][:count]
-    return nearest + _drawn(corpus, question, answer, source, taken=nearest, count=count - len(nearest), seed=seed)
+    ranked = _in_turn([hit.chunk_id for hit in meaning], [hit.chunk_id for hit in words])
+    chosen: dict[int, SourcePassage] = {}
+    _add_unanswering(chosen, (by_chunk[chunk] for chunk in ranked), answer, source, count)
+    if len(chosen) < count:
+        _add_unanswering(chosen, _drawn(corpus, question, source, 8 * count, seed), answer, source, count)
+    return list(chosen.values())
 
 
 def overlaps(one: SourcePassage, other: SourcePassage) -> bool:
@@ -111,26 +113,35 @@ def overlaps(one: SourcePassage, other: SourcePassage) -> bool:
     return one.document_id == other.document_id and one.start < other.end and other.start < one.end
 
 
-def _unanswering(candidates: Sequence[SourcePassage], answer: str, source: SourcePassage) -> list[SourcePassage]:
-    """Return the candidates that may be shown as not answering."""
-    apart = [
-        each
-        for each in candidates
-        if each.side == source.side
-        and each.group != source.group
-        and not overlaps(each, source)
-        # A long section in several passages answers in all of them, as far as a heading asks for it.
-        and not (each.document_id == source.document_id and abs(each.ordinal - source.ordinal) <= 1)
-    ]
-    if not answer or not apart:
-        return apart
-    evidence = Evidence([Passage(number, each.hit(""), each.text) for number, each in enumerate(apart, 1)])
-    free = []
-    for number, each in enumerate(apart, 1):
-        support = evidence.best(answer, prefer=number)
-        if support is None or support.number != number or support.score < SUPPORTED:
-            free.append(each)
-    return free
+def _add_unanswering(
+    chosen: dict[int, SourcePassage],
+    candidates: Iterable[SourcePassage],
+    answer: str,
+    source: SourcePassage,
+    count: int,
+) -> None:
+    """Add candidates that may be shown as not answering, by their groups, until there are `count`."""
+    for each in candidates:
+        if len(chosen) >= count:
+            return
+        if each.group not in chosen and _is_apart(each, source) and not _holds(each, answer):
+            chosen[each.group] = each
+
+
+def _is_apart(other: SourcePassage, source: SourcePassage) -> bool:
+    """Tell whether a passage is another one, on the same side of the split.
+
+    Its neighbours are not taken either: what a heading announces often goes on in the next passage.
+    """
+    beside = other.document_id == source.document_id and abs(other.ordinal - source.ordinal) <= 1
+    return other.side == source.side and other.group != source.group and not beside and not overlaps(other, source)
+
+
+def _holds(passage: SourcePassage, answer: str) -> bool:
+    if not answer:
+        return False
+    support = Evidence((Passage(1, passage.hit(""), passage.text),)).best(answer)
+    return support is not None and support.score >= SUPPORTED
 
 
 def _in_turn(first: Sequence[int], second: Sequence[int]) -> list[int]:
@@ -144,21 +155,8 @@ def _in_turn(first: Sequence[int], second: Sequence[int]) -> list[int]:
 
 
 def _drawn(
-    corpus: Sequence[SourcePassage],
-    question: str,
-    answer: str,
-    source: SourcePassage,
-    *,
-    taken: Sequence[SourcePassage],
-    count: int,
-    seed: int,
+    corpus: Sequence[SourcePassage], question: str, source: SourcePassage, count: int, seed: int
 ) -> list[SourcePassage]:
-    if count <= 0:
-        return []
     draw = random.Random(row_id(seed, question, source.document, source.start))  # noqa: S311 - repeatable, not secret
-    groups = {each.group for each in taken}
-    others = [each for each in corpus if each.document_id != source.document_id and each.group not in groups]
-    found: dict[int, SourcePassage] = {}
-    for each in _unanswering(draw.sample(others, min(len(others), 4 * count)), answer, source):
-        found.setdefault(each.group, each)
-    return list(found.values())[:count]
+    others = [each for each in corpus if each.side == source.side and each.document_id != source.document_id]
+    return draw.sample(others, min(len(others), count))

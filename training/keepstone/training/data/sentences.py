@@ -5,7 +5,8 @@ Three kinds stand in for what people ask:
 `sentence`: a sentence, whose passage is to be found without it (the inverse cloze task of Lee, Chang and Toutanova,
     2019, "Latent Retrieval for Weakly Supervised Open Domain Question Answering"). For training only: in the real
     index the sentence itself stands in the passage.
-`keywords`: the rarest words of a sentence, in its order, as people type them into a search box.
+`keywords`: rare words of a heading and of the sentence below it that tells most, as people type them into a search
+    box.
 `heading`: a heading with the document's title, whose passage is to be found without them.
 """
 
@@ -26,6 +27,7 @@ from keepstone.training.data.rows import row_id
 _SURFACE = re.compile(r"[^\W_]+(?:[-.'’][^\W_]+)*")
 _UNSPACED = re.compile("[\u0e00-\u0eff\u1100-\u11ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
 _KEYWORDS = (3, 6)
+_HEADING_WORDS = 2
 # What is left of a passage without its sentence must still say something, in characters of English.
 _LEAST_LEFT = 80
 _ANSWER_SENTENCES = 2
@@ -77,24 +79,40 @@ def _sentence(source: SourcePassage, sentences: Sequence[Sentence]) -> Candidate
 
 
 def _keywords(source: SourcePassage, sentences: Sequence[Sentence], rarity: Rarity) -> Candidate | None:
+    """Return the telling words of the sentence that tells most, with what its heading adds."""
+    heading = keywords(source.context.rpartition(" > ")[2], rarity, most=_HEADING_WORDS)
+    best: tuple[float, str, list[str]] | None = None
     for each in sentences:
         words = keywords(each.text, rarity)
-        if len(words) >= _KEYWORDS[0]:
-            return Candidate("keywords", " ".join(words), each.text, source, source.indexed_text)
-    return None
+        told = {term for word in words for term in tokens(word)}
+        words = [word for word in heading if not told.intersection(tokens(word))] + words
+        weight = sum(_weight(word, rarity) for word in words)
+        if len(words) >= _KEYWORDS[0] and (best is None or (weight, each.text) > best[:2]):
+            best = weight, each.text, words
+    return Candidate("keywords", " ".join(best[2]), best[1], source, source.indexed_text) if best else None
 
 
-def keywords(sentence: str, rarity: Rarity) -> list[str]:
-    """Return the words of a sentence that tell most, in its order: half of them, three to six."""
-    spoken = [each for run in _SURFACE.findall(sentence) for each in (tokens(run) if _UNSPACED.search(run) else [run])]
-    weights: dict[str, float] = {}
-    for word in spoken:
-        terms = tokens(word)
-        if terms and len(word) > 1:
-            weights.setdefault(word, max(rarity.of(term) for term in terms))
-    most = min(_KEYWORDS[1], max(_KEYWORDS[0], len(weights) // 2))
+def keywords(text: str, rarity: Rarity, *, most: int | None = None) -> list[str]:
+    """Return the words of a text that tell most, in its order: `most` of them, or else half, three to six."""
+    spoken = [each for run in _SURFACE.findall(text) for each in (tokens(run) if _UNSPACED.search(run) else [run])]
+    weights = {word: _weight(word, rarity) for word in dict.fromkeys(spoken) if _tells(word)}
+    if most is None:
+        most = min(_KEYWORDS[1], max(_KEYWORDS[0], len(weights) // 2))
     best = set(sorted(weights, key=lambda word: (-weights[word], word))[:most])
     return [word for word in weights if word in best]
+
+
+def _tells(word: str) -> bool:
+    """Tell whether a word can say what a question is about; digits alone can from four on, as in a year or model."""
+    return bool(tokens(word)) and (
+        len(word) > 3 or (len(word) > 1 and (word.isupper() or bool(_UNSPACED.search(word))))
+    )
+
+
+def _weight(word: str, rarity: Rarity) -> float:
+    """Return how much a word tells: rare words more, and short ones of an alphabet, which are common ones, less."""
+    rare = max(rarity.of(term) for term in tokens(word))
+    return rare if _UNSPACED.search(word) or any(letter.isdigit() for letter in word) else rare * min(len(word), 8) / 8
 
 
 def _heading(source: SourcePassage, sentences: Sequence[Sentence]) -> Candidate | None:
