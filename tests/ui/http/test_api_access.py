@@ -20,6 +20,9 @@ _READING = {
     ("POST", "/v1/search"),
     ("DELETE", "/v1/conversations/{conversation_id}"),
     ("PUT", "/v1/answers/{answer_id}/feedback"),
+    ("POST", "/v1/agent/runs"),
+    ("POST", "/v1/agent/runs/{run_id}/cancel"),
+    ("DELETE", "/v1/agent/runs/{run_id}"),
 }
 _BODIES: dict[str, object] = {
     "/v1/chat/completions": {"model": "secret", "messages": [{"role": "user", "content": "Hello?"}]},
@@ -27,6 +30,7 @@ _BODIES: dict[str, object] = {
     "/v1/collections": {"name": "new"},
     "/v1/collections/{name}/grants": {"principal": "mallory", "role": "owner"},
     "/v1/answers/{answer_id}/feedback": {"rating": 1},
+    "/v1/datasets": {"collection": "secret"},
     "/v1/keys": {"for": "admin"},
 }
 
@@ -48,6 +52,8 @@ def secrets_of_admin(runtime: Runtime) -> dict[str, str]:
         "conversation_id": conversation.id,
         "answer_id": "ans_0",
         "key_id": "key_0",
+        "run_id": "run_0",
+        "reference": "dataset-00000000",
         "whom": "admin",
     }
 
@@ -102,7 +108,7 @@ async def test_lists_show_a_foreign_principal_nothing(
 ) -> None:
     assert secrets_of_admin
     async with client_of(app, key_of(runtime, "mallory", ("read", "write"))) as client:
-        for path in ("/v1/collections", "/v1/jobs", "/v1/conversations"):
+        for path in ("/v1/collections", "/v1/jobs", "/v1/conversations", "/v1/datasets"):
             assert (await client.get(path)).json()["data"] == []
         hits = (await client.post("/v1/search", json={"query": "warranty"})).json()["hits"]
         assert hits == []

@@ -23,9 +23,9 @@ from sqlalchemy.orm import Session
 
 from keepstone.agents.answering import AnsweringModel
 from keepstone.agents.prompts import PROMPT_VERSION as ANSWER_PROMPT
-from keepstone.platform.access import Principal, find_collection, readable_scope
+from keepstone.platform.access import Principal, allowed_actions, authorize, find_collection, readable_scope
 from keepstone.platform.database import Database
-from keepstone.platform.database.tables import OPEN_JOBS, JobRow, PrincipalRow
+from keepstone.platform.database.tables import OPEN_JOBS, CollectionRow, JobRow, PrincipalRow
 from keepstone.platform.errors import Conflict, Forbidden, storage_errors
 from keepstone.platform.jobs import JobInfo, Jobs
 from keepstone.platform.serving.engine import Engine
@@ -288,21 +288,21 @@ def _principal(session: Session, job: JobInfo) -> Principal:
     return Principal(row.id, row.name, is_admin=row.is_admin, scopes=frozenset(job.args["scopes"]))
 
 
-def _owned(session: Session, principal: Principal, collection: str) -> Any:
+def _owned(session: Session, principal: Principal, collection: str) -> CollectionRow:
     """Return the collection if it is the principal's own.
 
     Raises:
         NotFound: they may not read it, or there is none.
-        Forbidden: they may read it only.
+        Forbidden: it is not their own, or their credential may only read.
     """
-    find_collection(session, principal, collection)
-    try:
-        return find_collection(session, principal, collection, "own")
-    except Forbidden as error:
+    row = find_collection(session, principal, collection)
+    if "own" not in allowed_actions(session, principal, row):
         raise Forbidden(
-            f"Only who owns the collection {collection!r} may make a dataset of it",
+            f"Only who owns the collection {row.name!r} may make a dataset of it",
             fix="Ask its owner for the role 'owner', or an administrator",
-        ) from error
+        )
+    authorize(session, principal, "own", row)
+    return row
 
 
 def _slug(name: str) -> str:

@@ -54,8 +54,8 @@ class DatasetLibrary:
             NotFound: there is none, or it is made from somebody else's collection.
             Forbidden: the credential may not write.
         """
-        dataset = self.get(principal, reference)
         principal.needs_scope("write")
+        dataset = self.get(principal, reference)
         self.store.remove(dataset)
         return dataset
 
