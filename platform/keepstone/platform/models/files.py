@@ -109,7 +109,8 @@ def detect_kind(folder: Path) -> Kind:
         return "adapter"
     if (folder / "modules.json").is_file():
         modules = (folder / "modules.json").read_text(encoding="utf-8")
-        return "reranker" if "cross_encoder" in modules else "encoder"
+        says = read_json(folder / "config_sentence_transformers.json").get("model_type")
+        return "reranker" if says == "CrossEncoder" or "cross_encoder" in modules else "encoder"
     architectures = read_json(folder / "config.json").get("architectures") or []
     for ending, kind in _KINDS:
         if any(str(architecture).endswith(ending) for architecture in architectures):

@@ -161,7 +161,9 @@ def _revived(error: Mapping[str, Any]) -> KeepstoneError:
     waiting = [KeepstoneError]
     while waiting:
         for kind in waiting.pop().__subclasses__():
-            kinds[kind.code] = kind
+            # One that has its code from its parent may be made of other things than a message.
+            if "code" in vars(kind):
+                kinds[kind.code] = kind
             waiting.append(kind)
     kind = kinds.get(str(error.get("code")), KeepstoneError)
     return kind(str(error.get("message") or "Something went wrong"), fix=error.get("fix"))
