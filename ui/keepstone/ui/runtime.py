@@ -47,6 +47,7 @@ from keepstone.retrieval.search import Searcher
 from keepstone.retrieval.sentence_encoder import SentenceEncoder
 from keepstone.retrieval.upkeep import Upkeep
 from keepstone.training.data import DatasetBuilder, DatasetLibrary, Datasets
+from keepstone.training.runs import Runs
 
 if TYPE_CHECKING:
     from keepstone.agents.mcp.client import ForeignTools
@@ -73,6 +74,7 @@ class Runtime:
     library: Library
     jobs: Jobs
     ingestion: Ingestion
+    runs: Runs
     engine: Engine
     supervisor: EngineSupervisor | None
     answerer: Answerer
@@ -158,6 +160,14 @@ def _build(
         chunking=settings.chunking,
         jobs=jobs,
     )
+    runs = Runs(
+        database=database,
+        jobs=jobs,
+        registry=registry,
+        machine=machine,
+        home=settings.home,
+        models={"encoder": settings.encoder.model, "llm": settings.engine.model},
+    )
     datasets = DatasetLibrary(database, Datasets(settings.home / "datasets"))
     dataset_builder = DatasetBuilder(
         database=database,
@@ -212,6 +222,7 @@ def _build(
         library=library,
         jobs=jobs,
         ingestion=ingestion,
+        runs=runs,
         engine=engine,
         supervisor=supervisor,
         answerer=answerer,

@@ -22,6 +22,7 @@ from keepstone.ui.cli import (
     login,
     mcp,
     models,
+    runs,
     status,
     up,
 )
@@ -60,6 +61,9 @@ app.add_typer(collections.app, name="collections", rich_help_panel="Documents an
 app.add_typer(documents.app, name="documents", rich_help_panel="Documents and questions")
 app.add_typer(jobs.app, name="jobs", rich_help_panel="Documents and questions")
 app.add_typer(data.app, name="data", rich_help_panel="Improve")
+app.command("train", rich_help_panel="Improve")(runs.train)
+app.command("quantize", rich_help_panel="Improve")(runs.quantize)
+app.add_typer(runs.app, name="runs", rich_help_panel="Improve")
 app.add_typer(models.app, name="models", rich_help_panel="Administration")
 app.add_typer(keys.app, name="keys", rich_help_panel="Administration")
 app.add_typer(database.app, name="db", rich_help_panel="Administration")

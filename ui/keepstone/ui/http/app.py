@@ -31,6 +31,7 @@ from keepstone.ui.http import (
     login,
     models,
     registry,
+    runs,
     search,
     status,
 )
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
 
 _SUBJECTS = (
     agent, chat, models, embeddings, collections, documents, jobs, search, conversations, datasets, keys, registry,
-    status, health, login,
+    runs, status, health, login,
 )  # fmt: skip
 
 _MCP_HEADERS = ("mcp-protocol-version", "mcp-method", "mcp-name")
