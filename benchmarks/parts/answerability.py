@@ -53,7 +53,7 @@ class Case:
 
 def cases(runtime: Runtime, name: str, files: Mapping[str, bytes], questions: Iterator[Asked]) -> list[Case]:
     """Ingest `files` as the collection `name`, ask the questions, and return two cases of each, or one."""
-    principal = _ingest(runtime, name, files)
+    principal = ingest(runtime, name, files)
     found: list[Case] = []
     for asked in questions:
         with runtime.database.reading() as session:
@@ -74,7 +74,8 @@ def _case(runtime: Runtime, asked: Asked, hits: Any, weight: float, *, answerabl
     return Case(answerable, found, weight > 0, signs)
 
 
-def _ingest(runtime: Runtime, name: str, files: Mapping[str, bytes]) -> Principal:
+def ingest(runtime: Runtime, name: str, files: Mapping[str, bytes]) -> Principal:
+    """Make a collection of `files`, wait until they are in, and return its owner."""
     with runtime.database.transaction() as session:
         row = ensure_local_admin(session)
         principal = Principal(row.id, row.name, is_admin=True, scopes=frozenset(SCOPES))

@@ -9,6 +9,7 @@ from contextlib import aclosing
 import pytest
 import sqlalchemy as sa
 
+from keepstone.agents.react.records import RunRecords
 from keepstone.agents.react.runs import AgentRuns
 from keepstone.agents.react.types import (
     Budget,
@@ -23,7 +24,7 @@ from keepstone.agents.tools.base import Observation, ToolContext, tool
 from keepstone.agents.types import Finished, TextDelta
 from keepstone.platform.access import Principal
 from keepstone.platform.database.tables import AgentCheckpointRow, AgentRunRow, AnswerRow
-from keepstone.platform.errors import EngineUnavailable, InvalidInput, LimitExceeded, NotFound
+from keepstone.platform.errors import EngineUnavailable, InvalidInput, LimitExceeded, NotFound, StorageFull
 from keepstone.ui.runtime import Runtime
 from tests.agents.react.conftest import ANSWER, READY, Model, calls, make_runs, of_kind
 from tests.stack import admin, someone
@@ -347,6 +348,37 @@ async def test_an_engine_that_is_down_fails_the_run_with_its_fix(runtime: Runtim
     assert last.outcome == "failed"
     assert "keepstone status" in (last.error or "")
     assert EngineUnavailable.code  # the reason is worded, not its type
+
+
+async def test_those_who_watch_are_told_also_when_the_disk_is_full(
+    runtime: Runtime, model: Model, me: Principal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody waits for ever for an end that could not be stored; the next start stores it."""
+
+    def full(*_: object, **__: object) -> None:
+        raise StorageFull("No space left on the disk")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunRecords, "end", full)
+        events = await run(make_runs(runtime), me)
+    assert events[-1].outcome == "answered"  # type: ignore[union-attr]
+    after = make_runs(runtime)
+    [run_id] = await after.resume()
+    assert [event async for event in after.stream(me, run_id)][-1].outcome == "answered"  # type: ignore[union-attr]
+    assert after.get(me, run_id).run.state == "finished"
+
+
+async def test_a_step_that_cannot_be_kept_ends_the_run_with_the_fix(
+    runtime: Runtime, model: Model, me: Principal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise StorageFull("No space left on the disk", fix="Free some space")
+
+    monkeypatch.setattr("keepstone.agents.react.checkpoints.DatabaseSaver.put", full)
+    last = (await run(make_runs(runtime), me))[-1]
+    assert isinstance(last, RunFinished)
+    assert last.outcome == "failed"
+    assert "Free some space" in (last.error or "")
 
 
 async def test_a_model_of_little_context_still_answers(runtime: Runtime, model: Model, me: Principal) -> None:

@@ -270,8 +270,7 @@ class AgentRuns:
                 stored.id, live, KeepstoneError(f"The run failed ({type(error).__name__})", fix="See the log")
             )
         else:
-            await run_sync(self._end, stored.id, "finished", outcome, None)
-            self._close(stored.id, live, RunFinished(stored.id, outcome, answer))
+            await self._finish(live, "finished", RunFinished(stored.id, outcome, answer))
 
     async def _walk(self, stored: StoredRun, live: LiveRun, *, fresh: bool) -> tuple[RunOutcome, Answer | None]:
         from langsmith import tracing_context
@@ -309,21 +308,30 @@ class AgentRuns:
 
     async def _fail(self, run_id: str, live: LiveRun, error: KeepstoneError) -> None:
         log.warning("agent.stopped", run=run_id, code=error.code)
-        await run_sync(self._end, run_id, "failed", "failed", str(error))
-        self._close(run_id, live, RunFinished(run_id, "failed", None, str(error)))
+        await self._finish(live, "failed", RunFinished(run_id, "failed", None, str(error)))
 
     async def _interrupted(self, run_id: str, live: LiveRun) -> None:
         """Store that a person stopped it; a run that the end of the process stopped stays as it is."""
         if live.cancelled:
-            await asyncio.shield(run_sync(self._end, run_id, "cancelled", "cancelled", None))
-            self._close(run_id, live, RunFinished(run_id, "cancelled", None))
+            await asyncio.shield(self._finish(live, "cancelled", RunFinished(run_id, "cancelled", None)))
         else:
             self._close(run_id, live, None)
+
+    async def _finish(self, live: LiveRun, state: str, last: RunFinished) -> None:
+        """Store how a run ended and tell those who watch; they are told also when it cannot be stored."""
+        try:
+            await run_sync(self._end, last.run_id, state, last.outcome, last.error)
+        except KeepstoneError as error:  # it goes on at the next start, and ends again
+            log.warning("agent.end_not_stored", run=last.run_id, code=error.code)
+        finally:
+            self._close(last.run_id, live, last)
 
     def _end(self, run_id: str, state: str, outcome: str | None, error: str | None) -> None:
         self._records.end(run_id, state, outcome=outcome, error=error)
 
     def _close(self, run_id: str, live: LiveRun, last: RunFinished | None) -> None:
+        if live.over:
+            return
         if last is not None:
             live.add(last)
         live.end()
