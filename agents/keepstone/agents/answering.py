@@ -20,7 +20,7 @@ from keepstone.agents.condense import condense
 from keepstone.agents.evidence import ABSTAIN_BELOW, HITS_NEEDED, Signs, evidence_strength, read_signs
 from keepstone.agents.grammars import choosing_grammar, citing_grammar
 from keepstone.agents.packing import pack
-from keepstone.agents.prompts import PROMPT_VERSION, choose_prompt, write_prompt
+from keepstone.agents.prompts import PROMPT_VERSION, REFUSAL, choose_prompt, write_prompt
 from keepstone.agents.quotes import Quote, find_quotes
 from keepstone.agents.record import provenance_record, store_answer
 from keepstone.agents.sentences import plain
@@ -84,6 +84,8 @@ class _Draft:
     content: str = ""
     claims: list[Claim] = field(default_factory=list)
     outcome: Outcome = "stopped"
+    refused: bool = False
+    """Whether the model said that the passages do not hold the answer."""
     timings: dict[str, float] = field(default_factory=dict)
     tokens: dict[str, int | None] = field(default_factory=dict)
     finish_reason: str | None = None
@@ -218,14 +220,26 @@ class Answerer:
                 draft.content, draft.outcome = "\n".join(notes), "answered"
                 yield draft.content
                 return
-            draft.content = _DECLINED["zh" if draft.result.query_language == "zh" else "en"]
-            draft.outcome = "declined"
-            yield draft.content
+            yield _decline(draft)
             return
-        checker = StreamChecker(Evidence(draft.passages, "\n".join((draft.question, *notes))))
+        if self._model.style == "write":
+            async with aclosing(self._checked(draft, self._written(draft, history, max_tokens, temperature))) as pieces:
+                async for piece in pieces:
+                    yield piece
+            if draft.refused:
+                yield _decline(draft)
+                return
+        if not draft.content.strip():
+            # A model that writes nothing of use still finds the sentence that answers.
+            async with aclosing(self._checked(draft, self._quoted(draft))) as pieces:
+                async for piece in pieces:
+                    yield piece
+        draft.outcome = "answered"
+
+    async def _checked(self, draft: _Draft, raw_text: AsyncGenerator[str, None]) -> AsyncGenerator[str, None]:
+        """Yield what the model says, checked sentence by sentence, keeping `draft` up to date."""
+        checker = StreamChecker(Evidence(draft.passages, "\n".join((draft.question, *draft.findings.notes))))
         draft.claims = checker.claims
-        quoting = self._model.style == "quote"
-        raw_text = self._quoted(draft) if quoting else self._written(draft, history, max_tokens, temperature)
         async with aclosing(raw_text) as raw:
             async for text in raw:
                 piece = checker.feed(text)
@@ -234,26 +248,36 @@ class Answerer:
                     yield piece
         rest = checker.finish()
         draft.content = checker.content
-        draft.outcome = "answered"
         if rest:
             yield rest
 
     async def _written(
         self, draft: _Draft, history: Sequence[Message], max_tokens: int | None, temperature: float | None
     ) -> AsyncGenerator[str, None]:
-        """Yield the answer in the model's own words, as they come."""
+        """Yield the answer in the model's own words, as they come; nothing when it refuses to answer."""
         request = ChatRequest(
             messages=write_prompt(draft.question, draft.passages, history, draft.findings.notes),
             max_tokens=max_tokens or self._settings.max_answer_tokens,
             temperature=self._settings.temperature if temperature is None else temperature,
             grammar=citing_grammar([passage.number for passage in draft.passages]),
         )
+        opening: str | None = ""
         async with aclosing(self._engine.stream_chat(request)) as deltas:
             async for delta in deltas:
                 if delta.finish_reason:
                     draft.finish_reason = delta.finish_reason
                     draft.tokens = {"prompt": delta.prompt_tokens, "completion": delta.completion_tokens}
-                yield delta.text
+                if opening is None:
+                    yield delta.text
+                    continue
+                opening = (opening + delta.text).lstrip()
+                if not f"{REFUSAL}.".startswith(opening.rstrip()):  # so long it may still be the refusal
+                    yield opening
+                    opening = None
+        if opening is not None:
+            draft.refused = opening.strip(" .\n") == REFUSAL
+            if not draft.refused:
+                yield opening
 
     async def _quoted(self, draft: _Draft) -> AsyncGenerator[str, None]:
         """Yield the sentences that the model points at, each with its mark."""
@@ -307,6 +331,12 @@ class Answerer:
             claims=tuple(draft.claims),
             record=record,
         )
+
+
+def _decline(draft: _Draft) -> str:
+    draft.content = _DECLINED["zh" if draft.result.query_language == "zh" else "en"]
+    draft.outcome = "declined"
+    return draft.content
 
 
 def _whole(passage: Passage) -> Quote:

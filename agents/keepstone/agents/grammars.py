@@ -8,12 +8,13 @@ from collections.abc import Sequence
 def citing_grammar(numbers: Sequence[int]) -> str:
     """Return a grammar for free text in which brackets can only hold one of the passages' numbers.
 
-    It also keeps Markdown links and images out of the answer, since both need brackets.
+    The text begins with a word. It also keeps Markdown links and images out of the answer, since both need brackets.
+
+    Args:
+        numbers: of the passages, at least one.
     """
-    if not numbers:
-        return "root ::= [^\\[\\]]+\n"
     ids = " | ".join(f'"{number}"' for number in numbers)
-    return f'root ::= piece+\npiece ::= [^\\[\\]] | "[" id "]"\nid ::= {ids}\n'
+    return f'root ::= [^\\[\\] \\n\\t] piece*\npiece ::= [^\\[\\]] | "[" id "]"\nid ::= {ids}\n'
 
 
 def choosing_grammar(count: int) -> str:
