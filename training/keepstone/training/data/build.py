@@ -106,8 +106,13 @@ class DatasetBuilder:
         """
         with self._database.transaction() as session:
             collection = _owned(session, principal, config.collection)
+            # Settled here, so that a build that goes on under another model does not mix two kinds of questions.
             settled = config.model_copy(
-                update={"collection": collection.id, "name": config.name or _slug(collection.name)}
+                update={
+                    "collection": collection.id,
+                    "name": config.name or _slug(collection.name),
+                    "source": self.source_of(config),
+                }
             )
             return self._jobs.submit(
                 KIND,

@@ -22,7 +22,7 @@ from keepstone.platform.errors import InvalidInput
 from keepstone.retrieval.indexes.files import write_atomically
 from keepstone.retrieval.types import Hit
 from keepstone.training.data.config import DatasetConfig
-from keepstone.training.data.duplicates import DOCUMENTS, PASSAGES, NearDuplicates, near_duplicates
+from keepstone.training.data.duplicates import DOCUMENTS, PASSAGES, NearDuplicates
 from keepstone.training.data.rows import Side
 from keepstone.training.data.split import choose_sides, join_documents, passages_of_both_sides
 
@@ -141,9 +141,43 @@ def take_corpus(
                 fix=f"Add some: at least {MIN_DOCUMENTS} are needed, a few dozen are better",
             )
         alike = _alike_documents(session, [each.document_id for each in documents], check)
-    check()
-    groups = near_duplicates((each.indexed_text for each in read), PASSAGES)
-    check()
+    # Without their contexts: a footer is the same under every title.
+    finder = NearDuplicates(PASSAGES)
+    for each in read:
+        check()
+        finder.add(each.text)
+    placed, sides = _split(read, finder.groups(), documents, alike, name=name, config=config)
+    leaking = passages_of_both_sides([each.group for each in placed], [each.side for each in placed])
+    kept = tuple(each for each in placed if each.side == "train" or each.group not in leaking)
+    return Corpus(
+        collection_id=collection_id,
+        collection=name,
+        change_sequence=change_sequence,
+        passages=kept,
+        asked=_choose(kept, config),
+        documents=tuple((each.document, each.name, side) for each, side in zip(documents, sides, strict=True)),
+    )
+
+
+def _split(
+    read: Sequence[SourcePassage],
+    groups: Sequence[int],
+    documents: Sequence[SourcePassage],
+    alike: Sequence[int],
+    *,
+    name: str,
+    config: DatasetConfig,
+) -> tuple[list[SourcePassage], list[Side]]:
+    """Return the passages with their sides and groups, and the side of each document.
+
+    Args:
+        read: all passages.
+        groups: of near-duplicate passages.
+        documents: a passage of each document.
+        alike: groups of near-duplicate documents.
+        name: of the collection.
+        config: share for testing, and the seed.
+    """
     of_document: defaultdict[str, list[int]] = defaultdict(list)
     for passage, group in zip(read, groups, strict=True):
         of_document[passage.document_id].append(group)
@@ -160,16 +194,7 @@ def take_corpus(
     sides = choose_sides(names, sizes, joined, share=config.test_share, seed=config.seed)
     side_of = {each.document_id: side for each, side in zip(documents, sides, strict=True)}
     placed = [replace(each, side=side_of[each.document_id], group=g) for each, g in zip(read, groups, strict=True)]
-    leaking = passages_of_both_sides(groups, [each.side for each in placed])
-    kept = tuple(each for each in placed if each.side == "train" or each.group not in leaking)
-    return Corpus(
-        collection_id=collection_id,
-        collection=name,
-        change_sequence=change_sequence,
-        passages=kept,
-        asked=_choose(kept, config),
-        documents=tuple((each.document, each.name, side) for each, side in zip(documents, sides, strict=True)),
-    )
+    return placed, sides
 
 
 def _read(session: Session, collection_id: str, seed: int, check: Callable[[], None]) -> list[SourcePassage]:
