@@ -32,6 +32,12 @@ def starts() -> str:
 
 
 @server.tool()
+def pid() -> str:
+    """Return the number of this process."""
+    return str(os.getpid())
+
+
+@server.tool()
 def die() -> str:
     """End the process in the middle of the call."""
     os._exit(1)

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any, cast
 
+import psutil
 import pytest
 import uvicorn
 
@@ -20,7 +21,7 @@ from keepstone.platform.settings import McpServerSettings, McpSettings
 from tests.agents.mcp import foreign_server
 
 SCRIPT = Path(foreign_server.__file__)
-NAMES = ("echo", "environment", "starts", "die", "hang", "fail", "flood", "odd_text", "odd name/with:signs")
+NAMES = ("echo", "environment", "starts", "pid", "die", "hang", "fail", "flood", "odd_text", "odd name/with:signs")
 CONTEXT = cast("ToolContext", None)
 
 
@@ -92,6 +93,15 @@ async def test_a_server_that_dies_in_mid_call_is_started_anew(foreign: ForeignTo
     assert died.error
     assert "broke off in mid-call" in died.text
     assert "2" in (await called(foreign, "starts")).text
+
+
+async def test_a_server_that_died_between_calls_costs_no_call(foreign: ForeignTools) -> None:
+    process = psutil.Process(int((await called(foreign, "pid")).text))
+    holder = foreign._servers[0]._holder
+    assert holder is not None
+    process.kill()
+    await asyncio.wait([holder], timeout=20)
+    assert await called(foreign, "starts") == Observation("2")
 
 
 async def test_a_tool_that_hangs_is_ended_with_its_process(tmp_path: Path) -> None:

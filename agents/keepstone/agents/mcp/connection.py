@@ -154,11 +154,12 @@ class ForeignServer:
         return self._client
 
     async def _hold(self, ready: asyncio.Future[Client]) -> None:
-        """Keep the connection open until cancelled; a context of the SDK must be left by the task that entered it."""
+        """Keep the connection open until it ends; a context of the SDK must be left by the task that entered it."""
+        ended = asyncio.Event()
         try:
-            async with _opened(self.settings) as client:
+            async with _opened(self.settings, ended) as client:
                 ready.set_result(client)
-                await asyncio.get_running_loop().create_future()
+                await ended.wait()
         except Exception as error:  # told to the one who waits for the connection, or to the call under way
             if ready.done():
                 log.info("mcp.broke_off", server=self.name, error=_innermost(error))
@@ -186,10 +187,11 @@ class ForeignServer:
 
 
 @asynccontextmanager
-async def _opened(settings: McpServerSettings) -> AsyncIterator[Client]:
+async def _opened(settings: McpServerSettings, ended: asyncio.Event) -> AsyncIterator[Client]:
+    """Connect. `ended` is set when a program ends; that an address answers no more shows at the next call."""
     if settings.url is None:
         environment = {name: value.get_secret_value() for name, value in settings.environment.items()}
-        async with Client(program_transport(settings.command, environment), cache=None) as client:
+        async with Client(program_transport(settings.command, environment, ended), cache=None) as client:
             yield client
         return
     headers = {name: value.get_secret_value() for name, value in settings.headers.items()}

@@ -1,6 +1,6 @@
 """MCP over the standard input and output of a program, with a bound on what the program may say at once.
 
-    async with Client(program_transport(["clock-server", "--utc"], {})) as client: ...
+    async with Client(program_transport(["clock-server", "--utc"], {}, ended)) as client: ...
 
 The SDK's own transport takes lines of any length, at a cost that grows with the square of it.
 """
@@ -31,7 +31,9 @@ log = structlog.get_logger(__name__)
 
 
 @asynccontextmanager
-async def program_transport(command: Sequence[str], environment: Mapping[str, str]) -> AsyncIterator[Streams]:
+async def program_transport(
+    command: Sequence[str], environment: Mapping[str, str], ended: asyncio.Event
+) -> AsyncIterator[Streams]:
     """Start a program and carry messages to and from it; at the end, end it with all that it started.
 
     A line that is too long, or the end of the program, ends the stream of what is received.
@@ -39,6 +41,7 @@ async def program_transport(command: Sequence[str], environment: Mapping[str, st
     Args:
         command: the program and its arguments.
         environment: variables besides PATH, HOME and the like.
+        ended: set when nothing more will be received.
 
     Raises:
         OSError: the program cannot be started.
@@ -55,7 +58,7 @@ async def program_transport(command: Sequence[str], environment: Mapping[str, st
     received_in, received = anyio.create_memory_object_stream[Received](0)
     sent, sent_out = anyio.create_memory_object_stream[SessionMessage](0)
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(_receive, process, received_in)
+        tasks.start_soon(_receive, process, received_in, ended)
         tasks.start_soon(_send, process, sent_out, received_in)
         try:
             yield received, sent
@@ -67,18 +70,16 @@ async def program_transport(command: Sequence[str], environment: Mapping[str, st
             sent.close()
 
 
-async def _receive(process: Process, received: MemoryObjectSendStream[Received]) -> None:
+async def _receive(process: Process, received: MemoryObjectSendStream[Received], ended: asyncio.Event) -> None:
     assert process.stdout is not None
-    with received, suppress(anyio.ClosedResourceError, anyio.BrokenResourceError):
-        while True:
-            try:
-                line = await process.stdout.readline()
-            except ValueError:
-                log.warning("mcp.line_too_long", limit=MAX_LINE_BYTES)
-                return
-            if not line:
-                return
-            await received.send(_parsed(line))
+    try:
+        with received, suppress(anyio.ClosedResourceError, anyio.BrokenResourceError):
+            while line := await process.stdout.readline():
+                await received.send(_parsed(line))
+    except ValueError:
+        log.warning("mcp.line_too_long", limit=MAX_LINE_BYTES)
+    finally:
+        ended.set()
 
 
 def _parsed(line: bytes) -> Received:
