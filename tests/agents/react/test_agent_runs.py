@@ -25,6 +25,7 @@ from keepstone.agents.types import Finished, TextDelta
 from keepstone.platform.access import Principal
 from keepstone.platform.database.tables import AgentCheckpointRow, AgentRunRow, AnswerRow
 from keepstone.platform.errors import EngineUnavailable, InvalidInput, LimitExceeded, NotFound, StorageFull
+from keepstone.platform.serving.engine import ChatRequest, Reply
 from keepstone.ui.runtime import Runtime
 from tests.agents.react.conftest import ANSWER, READY, Model, calls, make_runs, of_kind
 from tests.stack import admin, someone
@@ -127,6 +128,24 @@ async def test_budgets_end_in_an_answer(
     assert len(model.asked) == decisions
     assert details.answer is not None
     assert details.answer.startswith("The warranty lasts two years.")
+
+
+async def test_a_model_that_takes_for_ever_is_not_waited_for(
+    runtime: Runtime, model: Model, me: Principal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer is then made from what the first search found."""
+    chat = model.chat
+
+    async def hang(request: ChatRequest) -> Reply:
+        if request.json_schema is not None:
+            await asyncio.sleep(60)
+        return await chat(request)
+
+    monkeypatch.setattr(model, "chat", hang)
+    runs = make_runs(runtime, budget=Budget(seconds=1.0))
+    details = runs.get(me, (await run(runs, me))[0].run_id)  # type: ignore[union-attr]
+    assert details.ended == "seconds"
+    assert details.answer == ANSWER
 
 
 async def test_what_cannot_be_read_is_told_once_and_then_answered(

@@ -99,9 +99,11 @@ async def _decide(state: RunState, runtime: Runtime[RunContext]) -> Update:
     messages = agent_prompt(state.question, state.steps, tools, room=room, count=run.count)
     request = ChatRequest(messages=messages, max_tokens=STEP_TOKENS, json_schema=decision_schema(tools))
     try:
-        reply = await run.engine.chat(request)
-    except LimitExceeded:
-        return {"ended": "room", "seconds": state.seconds + time.monotonic() - began}
+        async with asyncio.timeout(run.budget.seconds - state.seconds):
+            reply = await run.engine.chat(request)
+    except (LimitExceeded, TimeoutError) as error:
+        ended: Ended = "room" if isinstance(error, LimitExceeded) else "seconds"
+        return {"ended": ended, "seconds": state.seconds + time.monotonic() - began}
     tokens = reply.prompt_tokens + reply.completion_tokens
     update: Update = {"tokens": state.tokens + tokens, "unreadable": 0}
     step: dict[str, Any] = {"thought": "", "calls": [], "observations": [], "tokens": tokens}
