@@ -9,7 +9,8 @@ from pydantic import Field
 from keepstone.agents.tools.base import Observation, ToolContext, tool
 from keepstone.retrieval.types import Hit
 
-_SHOWN = 700
+# Characters of a passage that the model is shown. The answer is made from whole passages, and `read` shows more.
+_SHOWN = 400
 
 
 @tool
