@@ -85,7 +85,8 @@ def test_the_results_load(paths: Paths, tmp_path: Path) -> None:
     adapted = PeftModel.from_pretrained(start, str(paths.output))
     assert not torch.equal(adapted(tokens).logits, before)
     full = Paths(base=paths.base, dataset=paths.dataset, work=tmp_path / "full")
-    run(full, Notes(), method="full", epochs=1)
+    run(full, notes := Notes(), method="full", epochs=1, at_once=2)
+    assert [point["step"] for point in notes.points] == [1, 2, 3]
     assert AutoModelForCausalLM.from_pretrained(full.output, dtype="auto").dtype == torch.bfloat16
     assert AutoTokenizer.from_pretrained(full.output).chat_template
 
