@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any, Literal
 
@@ -17,7 +17,8 @@ from anyio.to_thread import run_sync
 
 from keepstone.agents.checking import StreamChecker
 from keepstone.agents.condense import condense
-from keepstone.agents.evidence import ABSTAIN_BELOW, HITS_NEEDED, Signs, evidence_strength, read_signs
+from keepstone.agents.drafts import Draft
+from keepstone.agents.evidence import ABSTAIN_BELOW, HITS_NEEDED, evidence_strength, read_signs
 from keepstone.agents.grammars import choosing_grammar, citing_grammar
 from keepstone.agents.packing import pack
 from keepstone.agents.prompts import PROMPT_VERSION, REFUSAL, choose_prompt, write_prompt
@@ -28,11 +29,9 @@ from keepstone.agents.support import Evidence
 from keepstone.agents.types import (
     Answer,
     AnswerEvent,
-    Claim,
     Findings,
     Finished,
     Found,
-    Outcome,
     Passage,
     Searching,
     TextDelta,
@@ -44,16 +43,12 @@ from keepstone.platform.errors import InvalidInput
 from keepstone.platform.serving.engine import ChatRequest, Engine, Message
 from keepstone.platform.settings import AnsweringSettings
 from keepstone.retrieval.encoder import Encoder
-from keepstone.retrieval.search import Searcher, SearchResult
+from keepstone.retrieval.search import Searcher
 
 Style = Literal["write", "quote"]
 
 _HISTORY_TURNS = 6
 _PROMPT_ROOM = 400
-_DECLINED = {
-    "zh": "文档中没有找到这个问题的答案。",
-    "en": "I could not find this in the documents.",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,36 +59,6 @@ class AnsweringModel:
     version: str
     style: Style
     """`write`: it formulates the answer. `quote`: it is too small for that and repeats a sentence."""
-
-
-@dataclass(slots=True)
-class _Draft:
-    """An answer in the making."""
-
-    principal: Principal
-    question: str
-    standalone: str
-    result: SearchResult
-    passages: tuple[Passage, ...]
-    signs: Signs
-    evidence: float
-    threshold: float
-    started: float
-    findings: Findings
-    answer_id: str
-    content: str = ""
-    claims: list[Claim] = field(default_factory=list)
-    outcome: Outcome = "stopped"
-    refused: bool = False
-    """Whether the model said that the passages do not hold the answer."""
-    timings: dict[str, float] = field(default_factory=dict)
-    tokens: dict[str, int | None] = field(default_factory=dict)
-    finish_reason: str | None = None
-    """Why the model stopped writing: `length` where the token budget cut the answer; None where it wrote nothing."""
-
-    def clock(self, stage: str) -> None:
-        """Note the milliseconds since the question came."""
-        self.timings.setdefault(stage, round((time.perf_counter() - self.started) * 1000, 1))
 
 
 class Answerer:
@@ -179,7 +144,7 @@ class Answerer:
         started: float,
         *,
         findings: Findings,
-    ) -> _Draft:
+    ) -> Draft:
         with self._database.reading() as session:
             scope = readable_scope(session, principal, collections)
         result = self._searcher.search(scope, standalone, k=max(self._settings.passages, HITS_NEEDED))
@@ -194,7 +159,7 @@ class Answerer:
         weight = result.dense_weight
         signs = read_signs(standalone, result.hits, passages, self._encoder, dense_weight=weight)
         strength = evidence_strength(signs, self._encoder.version)
-        draft = _Draft(
+        draft = Draft(
             principal=principal,
             question=question,
             standalone=standalone,
@@ -211,7 +176,7 @@ class Answerer:
         return draft
 
     async def _write(
-        self, draft: _Draft, history: Sequence[Message], max_tokens: int | None, temperature: float | None
+        self, draft: Draft, history: Sequence[Message], max_tokens: int | None, temperature: float | None
     ) -> AsyncGenerator[str, None]:
         """Yield the checked answer, keeping `draft` up to date."""
         notes = draft.findings.notes
@@ -220,14 +185,14 @@ class Answerer:
                 draft.content, draft.outcome = "\n".join(notes), "answered"
                 yield draft.content
                 return
-            yield _decline(draft)
+            yield draft.decline()
             return
         if self._model.style == "write":
             async with aclosing(self._checked(draft, self._written(draft, history, max_tokens, temperature))) as pieces:
                 async for piece in pieces:
                     yield piece
             if draft.refused:
-                yield _decline(draft)
+                yield draft.decline()
                 return
         if not draft.content.strip():
             # A model that writes nothing of use still finds the sentence that answers.
@@ -236,7 +201,7 @@ class Answerer:
                     yield piece
         draft.outcome = "answered"
 
-    async def _checked(self, draft: _Draft, raw_text: AsyncGenerator[str, None]) -> AsyncGenerator[str, None]:
+    async def _checked(self, draft: Draft, raw_text: AsyncGenerator[str, None]) -> AsyncGenerator[str, None]:
         """Yield what the model says, checked sentence by sentence, keeping `draft` up to date."""
         checker = StreamChecker(Evidence(draft.passages, "\n".join((draft.question, *draft.findings.notes))))
         draft.claims = checker.claims
@@ -252,7 +217,7 @@ class Answerer:
             yield rest
 
     async def _written(
-        self, draft: _Draft, history: Sequence[Message], max_tokens: int | None, temperature: float | None
+        self, draft: Draft, history: Sequence[Message], max_tokens: int | None, temperature: float | None
     ) -> AsyncGenerator[str, None]:
         """Yield the answer in the model's own words, as they come; nothing when it refuses to answer."""
         request = ChatRequest(
@@ -279,7 +244,7 @@ class Answerer:
             if not draft.refused:
                 yield opening
 
-    async def _quoted(self, draft: _Draft) -> AsyncGenerator[str, None]:
+    async def _quoted(self, draft: Draft) -> AsyncGenerator[str, None]:
         """Yield the sentences that the model points at, each with its mark."""
         quotes = await run_sync(self._quotes, draft)
         if not quotes:
@@ -295,11 +260,11 @@ class Answerer:
         picked = [quote for number, quote in enumerate(quotes, 1) if number in chosen]
         yield "\n".join([*(f"{quote.text} [{quote.number}]" for quote in picked), *draft.findings.notes])
 
-    def _quotes(self, draft: _Draft) -> list[Quote]:
+    def _quotes(self, draft: Draft) -> list[Quote]:
         weight = draft.result.dense_weight
         return find_quotes(draft.standalone, draft.passages, self._encoder, dense_weight=weight)
 
-    def _finish(self, draft: _Draft) -> Answer:
+    def _finish(self, draft: Draft) -> Answer:
         draft.clock("total")
         record: dict[str, Any] = provenance_record(
             result=draft.result,
@@ -331,12 +296,6 @@ class Answerer:
             claims=tuple(draft.claims),
             record=record,
         )
-
-
-def _decline(draft: _Draft) -> str:
-    draft.content = _DECLINED["zh" if draft.result.query_language == "zh" else "en"]
-    draft.outcome = "declined"
-    return draft.content
 
 
 def _whole(passage: Passage) -> Quote:
