@@ -14,10 +14,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from keepstone.agents.tools.base import Tool
+from keepstone.agents.tools.base import DECODED_CHARS, Tool
 
 MAX_CALLS: Final = 3
-MAX_THOUGHT_CHARS: Final = 160
+MAX_THOUGHT_CHARS: Final = DECODED_CHARS
 STEP_TOKENS: Final = 640
 """Longest decision, in tokens."""
 _MAX_STRING = 400

@@ -35,6 +35,7 @@ _KNOWN = "You have this already: see the observation above."
 _MARGIN = 32
 _UNREADABLE_AT_MOST = 2
 _CALLED_AT_MOST = 3
+_SEARCHED_CHARS = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +77,7 @@ def first_state(question: str, tools: Mapping[str, Tool]) -> RunState:
     """
     if "search" not in tools:
         return RunState(question)
-    call = {"tool": "search", "arguments": {"query": question[:200]}}
+    call = {"tool": "search", "arguments": {"query": question[:_SEARCHED_CHARS]}}
     step = {"thought": "First I search for the question itself.", "calls": [call], "observations": [], "tokens": 0}
     return RunState(question, steps=[step])
 

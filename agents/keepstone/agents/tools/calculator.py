@@ -24,7 +24,7 @@ from typing import Annotated, Final
 
 from pydantic import Field
 
-from keepstone.agents.tools.base import Observation, ToolContext, tool
+from keepstone.agents.tools.base import DECODED, Observation, ToolContext, tool
 from keepstone.platform.errors import InvalidInput
 
 _MAX_DEPTH = 40
@@ -56,7 +56,9 @@ Value = Fraction | date | Days | Months
 
 
 @tool
-def calculator(_context: ToolContext, expression: Annotated[str, Field(min_length=1, max_length=200)]) -> Observation:
+def calculator(
+    _context: ToolContext, expression: Annotated[str, Field(min_length=1, max_length=500, json_schema_extra=DECODED)]
+) -> Observation:
     """Compute exactly, with numbers and dates: 3 * 860, 15% of 80, 2026-03-01 + 30 days, sqrt(2)."""
     shown = worded(evaluate(expression))
     written = " ".join(expression.split())

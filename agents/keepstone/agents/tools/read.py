@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from pydantic import Field
 from sqlalchemy.orm import Session
 
-from keepstone.agents.tools.base import Observation, ToolContext, tool
+from keepstone.agents.tools.base import DECODED, Observation, ToolContext, tool
 from keepstone.platform.database.tables import ChunkRow, DocumentRow
 from keepstone.platform.errors import InvalidInput, NotFound, did_you_mean
 from keepstone.retrieval.types import Hit
@@ -21,7 +21,7 @@ _NAMES_COMPARED = 1000
 @tool
 def read(
     context: ToolContext,
-    document: Annotated[str, Field(min_length=1, max_length=200)],
+    document: Annotated[str, Field(min_length=1, max_length=500, json_schema_extra=DECODED)],
     page: Annotated[int, Field(ge=0, le=100_000)] = 0,
     from_character: Annotated[int, Field(ge=0, le=1_000_000_000)] = 0,
 ) -> Observation:

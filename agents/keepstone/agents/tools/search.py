@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from keepstone.agents.tools.base import Observation, ToolContext, tool
+from keepstone.agents.tools.base import DECODED, Observation, ToolContext, tool
 from keepstone.retrieval.types import Hit
 
 # Characters of a passage that the model is shown. The answer is made from whole passages, and `read` shows more.
@@ -16,7 +16,7 @@ _SHOWN = 400
 @tool
 def search(
     context: ToolContext,
-    query: Annotated[str, Field(min_length=1, max_length=200)],
+    query: Annotated[str, Field(min_length=1, max_length=1000, json_schema_extra=DECODED)],
     k: Annotated[int, Field(ge=1, le=10)] = 5,
 ) -> Observation:
     """Find the k passages of the documents that fit a query best. Ask in words, one thing at a time."""
