@@ -162,7 +162,7 @@ async def _all(agent: AgentRuns, me: Principal, questions: Sequence[str]) -> lis
 
 def _is_valid(schema: Mapping[str, Any], text: str) -> bool:
     try:
-        jsonschema.validate(json.loads(text), dict(schema))
+        jsonschema.validate(json.loads(text, strict=False), dict(schema))  # as the agent reads it
     except (ValueError, jsonschema.ValidationError):
         return False
     return True

@@ -120,3 +120,10 @@ def test_no_nul_gets_through() -> None:
     decision = read_decision(f'{{"thought": "a\\u0000b", "calls": [{json.dumps(SEARCH)}]}}', TOOLS)
     assert decision.thought == "ab"
     assert decision.calls[0].key == 'search {"query": "warranty"}'
+
+
+def test_control_characters_are_read_as_they_are() -> None:
+    """JSON forbids them in strings, and xgrammar lets them through: the step is not lost for that."""
+    decision = read_decision('{"thought":"a\x18b\x00","calls":[{"tool":"search","arguments":{"query":"c\td"}}]}', TOOLS)
+    assert decision.thought == "a\x18b"
+    assert decision.calls[0].arguments == {"query": "c\td"}
