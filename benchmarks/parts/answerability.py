@@ -70,7 +70,7 @@ def cases(runtime: Runtime, name: str, files: Mapping[str, bytes], questions: It
 def _case(runtime: Runtime, asked: Asked, hits: Any, weight: float, *, answerable: bool) -> Case:
     passages = pack(hits, limit=_PASSAGES, budget=_BUDGET, count_tokens=runtime.encoder.count_tokens)
     signs = read_signs(asked.text, hits, passages, runtime.encoder, dense_weight=weight)
-    found = bool(asked.holds) and any(asked.holds(passage.hit) for passage in passages)
+    found = asked.holds is not None and any(map(asked.holds, (passage.hit for passage in passages)))
     return Case(answerable, found, weight > 0, signs)
 
 
