@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -13,7 +14,7 @@ from keepstone.agents.react.types import Budget, RunEvent
 from keepstone.agents.tools.base import Tool
 from keepstone.agents.tools.standard import STANDARD_TOOLS
 from keepstone.platform.access import Principal
-from keepstone.platform.serving.engine import ChatRequest
+from keepstone.platform.serving.engine import ChatRequest, Reply
 from keepstone.platform.serving.scripted import ScriptedEngine
 from keepstone.ui.runtime import Runtime
 from tests.stack import NEVER_DECLINES, admin, ingest, open_stack
@@ -39,6 +40,13 @@ class Model(ScriptedEngine):
     def __init__(self) -> None:
         super().__init__(default=self._reply, max_model_len=8192)
         self.decisions: list[str] = []
+        self.ponders = False
+        """Switch it on for decisions that never come."""
+
+    async def chat(self, request: ChatRequest) -> Reply:
+        if self.ponders:
+            await asyncio.Event().wait()
+        return await super().chat(request)
 
     def _reply(self, request: ChatRequest) -> str:
         if not decides(request):

@@ -353,6 +353,7 @@ async def test_what_cannot_begin_says_so(runtime: Runtime, model: Model, me: Pri
         await runs.start(me, QUESTION, collections=["shopp"])
     with pytest.raises(InvalidInput, match="long"):
         await runs.start(me, "x" * 10_001)
+    model.ponders = True
     started = [await runs.start(me, QUESTION, collections=["shop"]) for _ in range(8)]
     with pytest.raises(LimitExceeded):
         await runs.start(me, QUESTION, collections=["shop"])
