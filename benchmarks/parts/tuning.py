@@ -31,6 +31,9 @@ from keepstone.retrieval.analysis import tokens
 from keepstone.retrieval.indexes.base import UNBUILT
 from keepstone.retrieval.indexes.bm25 import Bm25Index
 from keepstone.retrieval.sentence_encoder import SentenceEncoder
+from keepstone.training.data import DatasetCard, DatasetConfig, Datasets, RetrievalRow
+from keepstone.training.data.assemble import listed
+from keepstone.training.data.rows import to_lines
 from keepstone.training.recipes import recipe
 from keepstone.training.runs.child import run_guarded
 from keepstone.training.runs.folder import RunFolder, Spec
@@ -71,11 +74,11 @@ def embedding(context: Context) -> Iterable[Figure]:
         prepared_app(home, engine=False).run("models", "pull", "all-minilm-l6-v2")
         base = _installed(home, "all-minilm-l6-v2")
         with_words = {name: (each, _words(each, home / name)) for name, each in {"scifact": test, **others}.items()}
-        _write_dataset(train, with_words["scifact"][1], home / "dataset")
+        dataset = _write_dataset(train, with_words["scifact"][1], home / "datasets")
         before = {name: judge(base, *each) for name, each in with_words.items()}
         context.say(f"before: dense {before['scifact'].dense.mean():.4f}, hybrid {before['scifact'].hybrid.mean():.4f}")
         started = time.monotonic()
-        tuned = _train(context, base, home)
+        tuned = _train(context, base, dataset, home)
         minutes = (time.monotonic() - started) / 60
         after = {name: judge(tuned, *each) for name, each in with_words.items()}
     losses = {name: 100 * (1 - after[name].dense.mean() / before[name].dense.mean()) for name in others}
@@ -188,29 +191,60 @@ def _words(collection: Collection, folder: Path) -> Bm25Index:
     return index
 
 
-def _write_dataset(train: Collection, words: Bm25Index, folder: Path) -> None:
+def _write_dataset(train: Collection, words: Bm25Index, folder: Path) -> Path:
     """Write a row for each question and passage that answers it, with the best wrong passages by BM25."""
     names = list(train.passages)
-    path = folder / "retrieval" / "train.jsonl"
-    path.parent.mkdir(parents=True)
-    with path.open("w", encoding="utf-8") as file:
-        for name, question in train.questions.items():
-            right = train.relevant[name]
-            found = [names[place] for place in words.search(tokens(question), 20).ids]
-            wrong = [train.passages[each] for each in found if each not in right][:5]
-            for passage in right:
-                row = {"question": question, "positive": train.passages[passage], "negatives": wrong}
-                file.write(json.dumps(row) + "\n")
+    places = {name: place for place, name in enumerate(names)}
+    rows = []
+    for name, question in train.questions.items():
+        right = train.relevant[name]
+        found = [names[place] for place in words.search(tokens(question), 20).ids]
+        wrong = tuple(train.passages[each] for each in found if each not in right)[:5]
+        rows += [
+            RetrievalRow(
+                id=f"{name}-{passage}",
+                question=question,
+                answer="",
+                positive=train.passages[passage],
+                negatives=wrong,
+                positive_chunk=places[passage],
+                document=passage,
+                language="en",
+                source="generated",
+                kind="asked",
+            )
+            for passage in right
+        ]
+    files = {"retrieval/train.jsonl": to_lines(rows)}
+    card = DatasetCard(
+        name="scifact",
+        collection_id="scifact",
+        collection="scifact",
+        change_sequence=0,
+        encoder="none",
+        model="none",
+        model_version="none",
+        question_source="sentences",
+        prompts=(),
+        settings=DatasetConfig(collection="scifact"),
+        seed=0,
+        documents={"train": len(names), "test": 0},
+        passages=len(names),
+        kinds={"asked": len(rows)},
+        dropped={},
+        files=listed(files),
+    )
+    return Datasets(folder).add(card.name, files, card, "benchmark").folder
 
 
-def _train(context: Context, base: Path, home: Path) -> Path:
+def _train(context: Context, base: Path, dataset: Path, home: Path) -> Path:
     made = recipe("embedding")
     values = dict(each.split("=", 1) for each in context.options.set)
     config = made.configure(values).model_dump(mode="json")
     context.details["config"] = config
     work = home / "runs" / "run"
     folder = RunFolder(work)
-    spec = Spec(recipe=made.name, config=config, base=base, dataset=home / "dataset", work=work)
+    spec = Spec(recipe=made.name, config=config, base=base, dataset=dataset, work=work)
     run_guarded(folder.create(spec), folder, lambda: None)
     ending = folder.ending()
     if ending is None or ending.error:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import BertConfig, BertModel, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from keepstone.training.data import ChatRow, DatasetCard, DatasetConfig, Datasets, RetrievalRow
+from keepstone.training.data.assemble import listed
+from keepstone.training.data.rows import to_lines
 
 SUBJECTS = (
     *("amber", "basalt", "cedar", "delta", "ember", "fjord", "garnet", "hazel", "indigo", "jasper", "kelp", "larch"),
@@ -92,41 +94,68 @@ def tiny_llm(folder: Path, *, seed: int = 0) -> Path:
     return folder
 
 
-def retrieval_dataset(folder: Path, *, negatives: int = 1) -> Path:
-    """Write a dataset of one question about each subject."""
-    rows = []
-    for number, subject in enumerate(SUBJECTS):
-        others = [SUBJECTS[(number + step) % len(SUBJECTS)] for step in range(1, negatives + 1)]
-        rows.append(
-            {
-                "id": str(number),
-                "question": f"what is known about {subject} ?",
-                "positive": f"the book says that {subject} can be found here .",
-                "negatives": [f"the book says that {other} can be found here ." for other in others],
-            }
+def retrieval_dataset(folder: Path, *, negatives: int = 1, rows: Iterable[RetrievalRow] | None = None) -> Path:
+    """Write a dataset of these rows, or of one question about each subject, under `folder`; return its own folder."""
+    return add_dataset(folder, retrieval=rows if rows is not None else questions(negatives))
+
+
+def questions(negatives: int = 1) -> list[RetrievalRow]:
+    """Return one question about each subject."""
+    about = [f"the book says that {subject} can be found here ." for subject in SUBJECTS]
+    return [
+        RetrievalRow(
+            id=str(number),
+            question=f"what is known about {subject} ?",
+            answer=subject,
+            positive=about[number],
+            negatives=tuple(about[(number + step) % len(about)] for step in range(1, negatives + 1)),
+            positive_chunk=number,
+            document=subject,
+            language="en",
+            source="generated",
+            kind="written",
         )
-    return _write(folder, "retrieval/train.jsonl", rows)
+        for number, subject in enumerate(SUBJECTS)
+    ]
 
 
 def chat_dataset(folder: Path) -> Path:
-    """Write a dataset of one conversation about each subject."""
-    rows = [
-        {
-            "id": subject,
-            "messages": [
-                {"role": "system", "content": "Be short."},
-                {"role": "user", "content": f"Where is {subject}?"},
-                {"role": "assistant", "content": f"In the book of {subject}."},
-            ],
-        }
-        for subject in SUBJECTS[:12]
-    ]
-    return _write(folder, "chat/train.jsonl", rows)
+    """Write a dataset of one conversation about each of twelve subjects."""
+    return add_dataset(
+        folder,
+        chat=[
+            chat_row(subject, "Be short.", f"Where is {subject}?", f"In the book of {subject}.")
+            for subject in SUBJECTS[:12]
+        ],
+    )
 
 
-def _write(folder: Path, name: str, rows: Iterable[dict[str, Any]]) -> Path:
-    path = folder / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    (folder / "card.json").write_text("{}")
-    return folder
+def chat_row(name: str, system: str, question: str, answer: str) -> ChatRow:
+    """Return a conversation of one question."""
+    said = (("system", system), ("user", question), ("assistant", answer))
+    messages = [{"role": role, "content": content} for role, content in said]
+    return ChatRow.model_validate({"id": name, "messages": messages, "document": name, "source": "generated"})
+
+
+def add_dataset(folder: Path, *, retrieval: Iterable[RetrievalRow] = (), chat: Iterable[ChatRow] = ()) -> Path:
+    """Write a dataset `words` of these rows, all for training; return its own folder."""
+    files = {"retrieval/train.jsonl": to_lines(retrieval), "chat/train.jsonl": to_lines(chat)}
+    card = DatasetCard(
+        name="words",
+        collection_id="col_words",
+        collection="words",
+        change_sequence=1,
+        encoder="tiny@1",
+        model="none",
+        model_version="1",
+        question_source="written",
+        prompts=(),
+        settings=DatasetConfig(collection="col_words"),
+        seed=0,
+        documents={"train": len(SUBJECTS), "test": 0},
+        passages=len(SUBJECTS),
+        kinds={},
+        dropped={},
+        files=listed(files),
+    )
+    return Datasets(folder).add("words", files, card, "job_test").folder

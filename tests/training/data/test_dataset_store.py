@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from keepstone.platform.errors import InvalidInput, NotFound, StorageFull
-from keepstone.training.data import Datasets
+from keepstone.training.data import ChatRow, Datasets
+from keepstone.training.data.rows import read_rows
 
 
 def test_it_is_found_by_name_and_by_id(bench: Any) -> None:
@@ -37,8 +38,20 @@ def test_a_changed_file_is_noticed(bench: Any) -> None:
     path.write_bytes(path.read_bytes() + b"{}\n")
     with pytest.raises(InvalidInput, match=r"retrieval/train\.jsonl"):
         dataset.verify()
-    with pytest.raises(InvalidInput, match="line"):
+    with pytest.raises(InvalidInput, match=r"Line \d+ of retrieval/train\.jsonl"):
         list(dataset.retrieval("train"))
+
+
+def test_a_damaged_line_is_named(tmp_path: Path) -> None:
+    """By file and number, whatever is wrong with it."""
+    good = '{"role": "user", "content": "b"}, {"role": "assistant", "content": "a"}'
+    row = '{"id": "1", "messages": [%s], "document": "d", "source": "feedback"}'
+    path = tmp_path / "chat" / "train.jsonl"
+    path.parent.mkdir()
+    for bad in (b"{", b"[]", (row % good).encode()[:-3] + b"\xff", (row % "").encode(), (row % good[:32]).encode()):
+        path.write_bytes((row % good).encode() + b"\n" + bad + b"\n")
+        with pytest.raises(InvalidInput, match=r"Line 2 of chat/train\.jsonl"):
+            list(read_rows(path, ChatRow))
 
 
 def test_a_full_disk_leaves_no_half_dataset(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:

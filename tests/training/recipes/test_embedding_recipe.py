@@ -16,7 +16,7 @@ from keepstone.retrieval.sentence_encoder import SentenceEncoder
 from keepstone.training.recipes import recipe
 from keepstone.training.recipes.base import Diverged, Paths, Stopped
 from tests.training.notes import Notes, same, weights
-from tests.training.tiny_models import SUBJECTS, retrieval_dataset, tiny_encoder
+from tests.training.tiny_models import SUBJECTS, questions, retrieval_dataset, tiny_encoder
 
 pytestmark = pytest.mark.recipes
 EMBEDDING = recipe("embedding")
@@ -117,11 +117,10 @@ def test_the_plan_counts_without_training(paths: Paths) -> None:
     assert not paths.work.exists()
 
 
-def test_too_little_to_learn_from_is_refused(paths: Paths) -> None:
+def test_too_little_to_learn_from_is_refused(paths: Paths, tmp_path: Path) -> None:
     """A few questions, or many about one passage, say so instead of making a worse model."""
-    file = paths.dataset / "retrieval" / "train.jsonl"
-    rows = [json.loads(line) for line in file.read_text().splitlines()]
-    for few in (rows[:3], [row | {"positive": "one page ."} for row in rows]):
-        file.write_text("".join(json.dumps(row) + "\n" for row in few))
+    rows = questions()
+    for few in (rows[:3], [row.model_copy(update={"positive": "one page ."}) for row in rows]):
+        dataset = retrieval_dataset(tmp_path / "few", rows=few)
         with pytest.raises(InvalidInput, match="too few to learn from"):
-            run(paths, Notes())
+            run(Paths(base=paths.base, dataset=dataset, work=paths.work), Notes())

@@ -14,10 +14,10 @@ from keepstone.platform.machine import Machine
 from keepstone.platform.models.files import check_weights, detect_kind
 from keepstone.training.recipes import recipe
 from keepstone.training.recipes.base import Paths, Stopped
-from keepstone.training.recipes.rows import ChatRow, Message
+from keepstone.training.recipes.rows import chat_rows
 from keepstone.training.recipes.sft import encode
 from tests.training.notes import Notes, same, weights
-from tests.training.tiny_models import chat_dataset, tiny_llm
+from tests.training.tiny_models import chat_dataset, chat_row, tiny_llm
 
 pytestmark = pytest.mark.recipes
 SFT = recipe("sft")
@@ -42,11 +42,13 @@ def run(paths: Paths, notes: Notes, **values: Any) -> dict[str, float]:
 def test_only_the_answer_is_learned(base: Path) -> None:
     """The labels are the answer and the token that ends it; before it stands what the engine makes of the prompt."""
     tokenizer = AutoTokenizer.from_pretrained(base)
-    turns = [Message(role="user", content="Where?"), Message(role="assistant", content="Here.")]
-    row = encode(tokenizer, ChatRow(messages=tuple(turns)))
+    asked = chat_row("one", "Be short.", "Where?", "Here.")
+    row = encode(tokenizer, asked)
     learned = [token for token in row["labels"] if token != -100]
     assert tokenizer.decode(learned) == "Here.<|im_end|>"
-    prompt = tokenizer.apply_chat_template([turns[0].model_dump()], add_generation_prompt=True)["input_ids"]
+    prompt = tokenizer.apply_chat_template(
+        [message.model_dump() for message in asked.messages[:-1]], add_generation_prompt=True
+    )["input_ids"]
     assert row["input_ids"] == [*prompt, *learned]
 
 
@@ -54,9 +56,8 @@ def test_a_template_that_rewrites_the_prompt_is_refused(base: Path) -> None:
     """Training on a context that the engine never shows would teach the wrong thing."""
     tokenizer = AutoTokenizer.from_pretrained(base)
     tokenizer.chat_template = "{% if add_generation_prompt %}think{% endif %}{{ messages[0]['content'] }}"
-    turns = (Message(role="user", content="Where?"), Message(role="assistant", content="Here."))
     with pytest.raises(InvalidInput, match="chat template"):
-        encode(tokenizer, ChatRow(messages=turns))
+        encode(tokenizer, chat_row("one", "Be short.", "Where?", "Here."))
 
 
 @pytest.mark.parametrize("method", ["lora", "full"])
@@ -96,14 +97,8 @@ def test_long_conversations_are_left_out_and_counted(paths: Paths) -> None:
     machine = Machine(cores=2, memory_gib=8, free_disk_gib=10)
     whole = SFT.plan(SFT.configure(FAST), paths, machine)
     assert (whole.rows, whole.steps, whole.warnings) == (12, 12, ())
-    longest = max(len(row.messages[-1].content) for row in _rows(paths)) * 2 + 100
+    longest = max(len(row.messages[-1].content) for row in chat_rows(paths.dataset)) * 2 + 100
     part = SFT.plan(SFT.configure(FAST | {"max_tokens": longest}), paths, machine)
     assert part.rows <= 12
     with pytest.raises(InvalidInput, match="too few"):
         SFT.plan(SFT.configure(FAST | {"max_tokens": 32}), paths, machine)
-
-
-def _rows(paths: Paths) -> list[ChatRow]:
-    from keepstone.training.recipes.rows import chat_rows
-
-    return chat_rows(paths.dataset)

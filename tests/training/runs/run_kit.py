@@ -60,7 +60,7 @@ class App:
 
 def prepare(home: Path) -> Path:
     """Put a tiny encoder and a dataset into a home folder."""
-    retrieval_dataset(home / "datasets" / "words-00000001")
+    retrieval_dataset(home / "datasets")
     folder = tiny_encoder(home / "models" / "tiny")
     database = Database(f"sqlite:///{home / 'keepstone.db'}")
     database.upgrade()

@@ -15,8 +15,10 @@ import pytest
 from keepstone.platform.access import Principal
 from keepstone.platform.errors import Conflict, Forbidden, InvalidInput, NotFound
 from keepstone.platform.models.files import read_manifest
+from keepstone.training.data import Datasets
 from keepstone.training.runs import Order
 from tests.training.runs.run_kit import CONFIG, ORDER, STEPS, App, open_app, prepare, training_processes, until
+from tests.training.tiny_models import questions, retrieval_dataset
 
 pytestmark = pytest.mark.recipes
 # An app in a process of its own, to be killed.
@@ -69,7 +71,9 @@ def test_a_run_makes_a_model_with_its_lineage(app: App) -> None:
     model = app.registry.get(run.model or "")
     assert (model.name, model.kind, model.base_id) == ("tiny-tuned", "encoder", app.base().id)
     training = model.details["training"]
-    assert (training["recipe"], training["dataset"], training["job"]) == ("embedding", "words-00000001", run.id)
+    dataset = Datasets(app.home / "datasets").get("words")
+    assert (training["recipe"], training["dataset"], training["job"]) == ("embedding", dataset.id, run.id)
+    assert training["card"] == dataset.card_sha256
     assert training["config"]["seed"] == 42
     assert training["metrics"]["loss_last"] > 0
     assert model.details["languages"] == ["en"]
@@ -149,8 +153,7 @@ def test_a_cancelled_run_leaves_nothing_but_its_curve(app: App) -> None:
 
 def test_a_failure_is_told_in_plain_words(app: App) -> None:
     """What the process found wrong is what the person reads."""
-    rows = app.home / "datasets" / "words-00000001" / "retrieval" / "train.jsonl"
-    rows.write_text(rows.read_text().splitlines()[0])
+    retrieval_dataset(app.home / "datasets", rows=questions()[:3])
     run = app.wait(app.start())
     assert run.state == "failed"
     assert "too few to learn from" in (run.error or "")

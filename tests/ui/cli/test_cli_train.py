@@ -39,7 +39,7 @@ def test_a_model_is_planned_trained_and_shown(keepstone: Keepstone) -> None:
     ("line", "said"),
     [
         (("train", "embeding", "-d", "words"), "Did you mean 'embedding'"),
-        (("train", "embedding", "-d", "words-0000001"), "Did you mean 'words-00000001'"),
+        (("train", "embedding", "-d", "wrods"), "Did you mean 'words'"),
         ((*LINE, "--set", "epoch=1"), "Did you mean 'epochs'"),
         ((*LINE, "--set", "epochs"), "--set epochs=VALUE"),
         ((*LINE, "--set", "epochs=many"), "epochs"),

@@ -113,7 +113,7 @@ def _opinion(feedback: FeedbackRow, answer: AnswerRow, by_chunk: Mapping[int, So
     cited = [claim["citation"] for claim in record.get("claims", ()) if claim.get("citation") is not None]
     relevant = feedback.relevant or (cited if feedback.rating > 0 and answer.outcome == "answered" else [])
     relevant = [number for number in dict.fromkeys(relevant) if number in found and number not in feedback.irrelevant]
-    if not found:
+    if not found or not answer.standalone_question.strip():
         return None
     # What is judged decides on which side of the split all of it stands.
     side = found[relevant[0]].side if relevant else next(iter(found.values())).side

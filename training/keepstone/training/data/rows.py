@@ -5,15 +5,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Annotated, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from keepstone.platform.errors import InvalidInput
 
 Side = Literal["train", "test"]
 Source = Literal["generated", "feedback"]
 Kind = Literal["written", "sentence", "keywords", "heading", "asked"]
+Text = Annotated[str, Field(min_length=1)]
 
 
 class _Row(BaseModel):
@@ -27,12 +28,12 @@ class RetrievalRow(_Row):
     """A question, the passage that answers it, and passages that do not."""
 
     id: str
-    question: str
+    question: Text
     answer: str
     """In the passage's words; empty where feedback named the passage alone."""
-    positive: str
+    positive: Text
     """The passage as it is encoded: context, line break, text. Of the kind `sentence`: without that sentence."""
-    negatives: tuple[str, ...]
+    negatives: tuple[Text, ...]
     """As they are encoded. None overlaps the positive's span or nearly equals it, and none holds the answer."""
     positive_chunk: int
     """Id of the positive's chunk in the collection."""
@@ -56,10 +57,16 @@ class ChatRow(_Row):
     """A whole exchange; the last message is the answer to be learned, under the prompt that answering uses."""
 
     id: str
-    messages: tuple[ChatMessage, ...]
+    messages: tuple[ChatMessage, ...] = Field(min_length=2)
     document: str
     """sha256 of the bytes of the document that the answer stands in."""
     source: Source
+
+    @model_validator(mode="after")
+    def _ends_with_the_answer(self) -> Self:
+        if self.messages[-1].role != "assistant":
+            raise ValueError("the last message is not the assistant's")
+        return self
 
 
 class PreferenceRow(_Row):
@@ -89,12 +96,14 @@ def read_rows(path: Path, kind: type[R]) -> Iterator[R]:
     Raises:
         InvalidInput: a line is no such row; the message names it.
     """
-    with path.open(encoding="utf-8") as file:
+    with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             try:
                 yield kind.model_validate_json(line)
             except ValidationError as error:
-                reason = error.errors()[0]["msg"]
+                first = error.errors()[0]
+                where = ".".join(map(str, first["loc"]))
                 raise InvalidInput(
-                    f"{path.name}, line {number}: {reason}", fix="Build the dataset again: `keepstone data build`"
+                    f"Line {number} of {path.parent.name}/{path.name} is damaged: {where} {first['msg']}",
+                    fix="Build the dataset again: `keepstone data build`",
                 ) from error

@@ -112,11 +112,16 @@ class Dataset:
                     yield document["document"]
 
     def verify(self) -> None:
-        """Hash the files again.
+        """Hash the card and its files again.
 
         Raises:
             InvalidInput: one was changed or is gone.
         """
+        if not self.id.endswith(f"-{self.card_sha256[:8]}"):
+            raise InvalidInput(
+                f"The card of the dataset {self.id} is not as it was built",
+                fix="Build it again: `keepstone data build`",
+            )
         for name, listed in self.card.files.items():
             path = self.folder / name
             if not path.is_file() or _sha256_of(path) != listed.sha256:
@@ -139,7 +144,7 @@ class Datasets:
     def list(self) -> list[Dataset]:
         """Return all datasets, the newest first; folders that hold none are passed over."""
         names = [path.name for path in self.folder.iterdir()] if self.folder.is_dir() else []
-        found = [each for name in names if _FOLDER.fullmatch(name) and (each := self._read(name)) is not None]
+        found = [each for name in names if (each := _read(self.folder / name)) is not None]
         return sorted(found, key=lambda each: (each.built.at.timestamp() if each.built else 0.0, each.id), reverse=True)
 
     def get(self, reference: str) -> Dataset:
@@ -148,7 +153,7 @@ class Datasets:
         Raises:
             NotFound: there is none.
         """
-        if _FOLDER.fullmatch(reference) and (exact := self._read(reference)) is not None:
+        if _FOLDER.fullmatch(reference) and (exact := _read(self.folder / reference)) is not None:
             return exact
         every = self.list()
         for each in every:
@@ -167,7 +172,7 @@ class Datasets:
         content = (card.model_dump_json(indent=2) + "\n").encode()
         sha256 = hashlib.sha256(content).hexdigest()
         target = self.folder / f"{name}-{sha256[:8]}"
-        if self._read(target.name) is None:
+        if _read(target) is None:
             # What a deletion that was cut short left.
             shutil.rmtree(target, ignore_errors=True)
             staging = self.folder / f".new-{secrets.token_hex(6)}"
@@ -188,19 +193,34 @@ class Datasets:
         (dataset.folder / CARD).unlink(missing_ok=True)
         shutil.rmtree(dataset.folder, ignore_errors=True)
 
-    def _read(self, name: str) -> Dataset | None:
-        folder = self.folder / name
-        try:
-            content = (folder / CARD).read_bytes()
-            card = DatasetCard.model_validate_json(content)
-        except (OSError, ValidationError):
-            return None
-        return Dataset(name, folder, card, hashlib.sha256(content).hexdigest(), _built(folder))
+
+def open_dataset(folder: Path) -> Dataset:
+    """Return the dataset in a folder, found to be as it was built.
+
+    Raises:
+        InvalidInput: there is none, or a file was changed or is gone.
+    """
+    dataset = _read(folder)
+    if dataset is None:
+        raise InvalidInput(f"There is no dataset in {folder}", fix="Build one: `keepstone data build`")
+    dataset.verify()
+    return dataset
 
 
 def as_json(value: Any) -> bytes:
     """Return a value as one line of JSON, the same for the same value."""
     return (json.dumps(value, ensure_ascii=False, sort_keys=True) + "\n").encode("utf-8", "replace")
+
+
+def _read(folder: Path) -> Dataset | None:
+    if not _FOLDER.fullmatch(folder.name):
+        return None
+    try:
+        content = (folder / CARD).read_bytes()
+        card = DatasetCard.model_validate_json(content)
+    except (OSError, ValidationError):
+        return None
+    return Dataset(folder.name, folder, card, hashlib.sha256(content).hexdigest(), _built(folder))
 
 
 def _built(folder: Path) -> Built | None:

@@ -14,28 +14,19 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
 from pydantic import Field
 
-from keepstone.platform.errors import InvalidInput
 from keepstone.platform.machine import Machine
 from keepstone.platform.models.files import count_parameters, describe, read_json
 from keepstone.retrieval.encoder_folder import check_folder
 from keepstone.training.recipes import cost
-from keepstone.training.recipes.base import Outcome, Paths, Plan, Recipe, Report, TrainingConfig
-from keepstone.training.recipes.rows import RetrievalRow, retrieval_rows
-
-_MIN_ROWS = 8
-_MIN_PASSAGES = 4
+from keepstone.training.recipes.base import Outcome, Paths, Plan, Recipe, Report
+from keepstone.training.recipes.contrast import ContrastConfig, Example, examples
 
 
-class EmbeddingConfig(TrainingConfig):
+class EmbeddingConfig(ContrastConfig):
     """What the recipe `embedding` can be told."""
 
-    negatives: int = Field(default=1, ge=0, le=16)
-    """Hard negatives a question. Where a row has fewer, passages of other rows stand in."""
-    max_tokens: int | None = Field(default=None, ge=16, le=8192)
-    """How much of each text is read while training; unset, as much as the encoder reads."""
     temperature: float = Field(default=0.05, gt=0, le=1)
     """Divides the similarities: smaller is stricter."""
     dropout: float | None = Field(default=None, ge=0, lt=1)
@@ -46,9 +37,9 @@ class EmbeddingConfig(TrainingConfig):
 
 def plan(config: EmbeddingConfig, paths: Paths, machine: Machine) -> Plan:
     """Return what the run would take."""
-    rows = _rows(paths)
+    rows = examples(paths.dataset, config)
     limit = _limit(config, paths)
-    table = _columns(rows, config)
+    table = _columns(rows)
     lengths = {name: cost.count_tokens(paths.base, texts, limit) for name, texts in table.items()}
     # A batch is as long as its longest text.
     tokens = int(sum(sum(each) for each in lengths.values()) * config.epochs)
@@ -69,7 +60,7 @@ def plan(config: EmbeddingConfig, paths: Paths, machine: Machine) -> Plan:
 def train(config: EmbeddingConfig, paths: Paths, report: Report) -> Outcome:
     """Train, average with the start, save."""
     check_folder(paths.base)
-    rows = _rows(paths)
+    rows = examples(paths.dataset, config)
     import torch
     from datasets import Dataset
     from sentence_transformers import (
@@ -93,7 +84,7 @@ def train(config: EmbeddingConfig, paths: Paths, report: Report) -> Outcome:
     )
     reads, model.max_seq_length = model.max_seq_length, _limit(config, paths)
     start = {name: tensor.detach().clone().cpu() for name, tensor in model.state_dict().items()}
-    table = _columns(rows, config)
+    table = _columns(rows)
     trainer = SentenceTransformerTrainer(
         model=model,
         args=SentenceTransformerTrainingArguments(
@@ -113,32 +104,11 @@ def train(config: EmbeddingConfig, paths: Paths, report: Report) -> Outcome:
     return Outcome(paths.output, metrics | {"rows": float(len(rows))})
 
 
-def _rows(paths: Paths) -> list[RetrievalRow]:
-    rows = retrieval_rows(paths.dataset)
-    passages = len({row.positive for row in rows})
-    if len(rows) < _MIN_ROWS or passages < _MIN_PASSAGES:
-        raise InvalidInput(
-            f"{len(rows)} questions about {passages} passages are too few to learn from",
-            fix=f"Build a dataset with {_MIN_ROWS} questions about {_MIN_PASSAGES} passages or more",
-        )
-    return rows
-
-
-def _columns(rows: list[RetrievalRow], config: EmbeddingConfig) -> dict[str, list[str]]:
+def _columns(rows: list[Example]) -> dict[str, list[str]]:
     """Return the texts by column, in the order that the loss wants: question, positive, negatives."""
-    chance = np.random.default_rng(config.seed)
-    table: dict[str, list[str]] = {"question": [], "positive": []}
-    table |= {f"negative_{number}": [] for number in range(1, config.negatives + 1)}
-    for row in rows:
-        table["question"].append(row.question)
-        table["positive"].append(row.positive)
-        negatives = [text for text in dict.fromkeys(row.negatives) if text != row.positive][: config.negatives]
-        while len(negatives) < config.negatives:
-            other = rows[int(chance.integers(len(rows)))].positive
-            if other != row.positive:
-                negatives.append(other)
-        for number, text in enumerate(negatives, 1):
-            table[f"negative_{number}"].append(text)
+    table = {"question": [row.question for row in rows], "positive": [row.positive for row in rows]}
+    for number, column in enumerate(zip(*(row.negatives for row in rows), strict=True), 1):
+        table[f"negative_{number}"] = list(column)
     return table
 
 

@@ -11,26 +11,20 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 from pydantic import Field
 
-from keepstone.platform.errors import InvalidInput
 from keepstone.platform.machine import Machine
 from keepstone.platform.models.files import check_weights, count_parameters, describe, read_json
 from keepstone.training.recipes import cost
-from keepstone.training.recipes.base import Outcome, Paths, Plan, Recipe, Report, TrainingConfig
-from keepstone.training.recipes.rows import retrieval_rows
-
-_MIN_ROWS = 8
+from keepstone.training.recipes.base import Outcome, Paths, Plan, Recipe, Report
+from keepstone.training.recipes.contrast import ContrastConfig, examples
 
 
-class RerankerConfig(TrainingConfig):
-    """What the recipe `reranker` can be told."""
+class RerankerConfig(ContrastConfig):
+    """What the recipe `reranker` can be told. Its `max_tokens` are those of question and passage together."""
 
     negatives: int = Field(default=3, ge=1, le=32)
     """Negatives a question; passages of other rows stand in for missing ones."""
-    max_tokens: int | None = Field(default=None, ge=16, le=8192)
-    """How much of question and passage together is read; unset, as much as the model can."""
 
 
 def plan(config: RerankerConfig, paths: Paths, machine: Machine) -> Plan:
@@ -93,24 +87,13 @@ def train(config: RerankerConfig, paths: Paths, report: Report) -> Outcome:
 
 def _pairs(config: RerankerConfig, paths: Paths) -> tuple[list[str], list[str], list[float]]:
     """Return questions, passages and whether the passage answers the question, as columns."""
-    rows = retrieval_rows(paths.dataset)
-    if len(rows) < _MIN_ROWS or len({row.positive for row in rows}) < 2:
-        raise InvalidInput(
-            f"{len(rows)} questions are too few to learn from, or all about one passage",
-            fix=f"Build a dataset with {_MIN_ROWS} questions or more about several passages",
-        )
-    chance = np.random.default_rng(config.seed)
     questions: list[str] = []
     passages: list[str] = []
     labels: list[float] = []
-    for row in rows:
-        wrong = [text for text in dict.fromkeys(row.negatives) if text != row.positive][: config.negatives]
-        while len(wrong) < config.negatives:
-            other = rows[int(chance.integers(len(rows)))].positive
-            if other != row.positive:
-                wrong.append(other)
-        questions += [row.question] * (1 + len(wrong))
-        passages += [row.positive, *wrong]
+    for example in examples(paths.dataset, config):
+        wrong = example.negatives
+        questions += [example.question] * (1 + len(wrong))
+        passages += [example.positive, *wrong]
         labels += [1.0, *([0.0] * len(wrong))]
     return questions, passages, labels
 

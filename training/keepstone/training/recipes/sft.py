@@ -19,9 +19,10 @@ from pydantic import Field
 from keepstone.platform.errors import InvalidInput
 from keepstone.platform.machine import Machine
 from keepstone.platform.models.files import check_weights, count_parameters, read_json
+from keepstone.training.data.rows import ChatRow
 from keepstone.training.recipes import cost
 from keepstone.training.recipes.base import Outcome, Paths, Plan, Recipe, Report, TrainingConfig
-from keepstone.training.recipes.rows import ChatRow, chat_rows
+from keepstone.training.recipes.rows import chat_rows
 
 _MIN_ROWS = 4
 _IGNORED = -100

@@ -13,8 +13,8 @@ from keepstone.platform.errors import Conflict, KeepstoneError, StorageFull, Una
 from keepstone.platform.jobs import JobInfo
 from keepstone.platform.models import files
 from keepstone.platform.models.registry import InstalledModel, ModelRegistry
+from keepstone.training.data.store import Datasets
 from keepstone.training.recipes import recipe
-from keepstone.training.recipes.rows import card_hash
 from keepstone.training.runs.child import run_guarded
 from keepstone.training.runs.folder import Ending, RunFolder, Spec
 from keepstone.training.runs.process import STOPPED, out_of_memory
@@ -32,7 +32,7 @@ class JobArguments(BaseModel):
     recipe: str
     config: dict[str, Any]
     dataset: str
-    """Name of its folder."""
+    """Its id."""
     base: str
     """Name and version of the model to start from."""
     name: str
@@ -44,11 +44,11 @@ class TrainingJob:
 
     Args:
         registry: where models are found and entered.
-        datasets: folder of the datasets.
+        datasets: to learn from.
         runs: folder of the runs.
     """
 
-    def __init__(self, registry: ModelRegistry, *, datasets: Path, runs: Path) -> None:
+    def __init__(self, registry: ModelRegistry, *, datasets: Datasets, runs: Path) -> None:
         self._registry = registry
         self._datasets = datasets
         self._runs = runs
@@ -84,7 +84,7 @@ class TrainingJob:
             recipe=arguments.recipe,
             config=arguments.config,
             base=base.path,
-            dataset=self._datasets / arguments.dataset,
+            dataset=self._datasets.get(arguments.dataset).folder,
             work=folder.path,
         )
         order = folder.create(spec)
@@ -135,7 +135,7 @@ class TrainingJob:
             "recipe": arguments.recipe,
             "config": arguments.config,
             "dataset": arguments.dataset,
-            "card": card_hash(self._datasets / arguments.dataset),
+            "card": self._datasets.get(arguments.dataset).card_sha256,
             "base": base.reference,
             "job": job.id,
             "metrics": ending.metrics,

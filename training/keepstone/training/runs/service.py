@@ -28,9 +28,9 @@ from keepstone.platform.jobs import Jobs
 from keepstone.platform.machine import Machine
 from keepstone.platform.models.catalog import Kind
 from keepstone.platform.models.registry import InstalledModel, ModelRegistry
+from keepstone.training.data.store import Dataset, Datasets
 from keepstone.training.recipes import Recipe, recipe
 from keepstone.training.recipes.base import Paths, Plan, RecipeConfig
-from keepstone.training.recipes.rows import find_dataset
 from keepstone.training.runs.folder import RunFolder
 from keepstone.training.runs.job import KIND, JobArguments, TrainingJob
 
@@ -45,7 +45,7 @@ class Order(BaseModel):
     recipe: str
     """`embedding`, `reranker`, `sft` or `quantize`."""
     dataset: str
-    """Name of a dataset's folder, with or without its hash."""
+    """Id of a dataset, or the name of which it is the newest."""
     base: str | None = None
     """Model to start from, `NAME` or `NAME@VERSION`; unset, the one in use."""
     name: str | None = None
@@ -105,7 +105,7 @@ class Runs:
         self._registry = registry
         self._machine = machine
         self._models = models
-        self._datasets = home / "datasets"
+        self._datasets = Datasets(home / "datasets")
         self._folder = home / "runs"
         self._handler = TrainingJob(registry, datasets=self._datasets, runs=self._folder)
         jobs.register(KIND, self._handler, concurrency=1, own_progress=True)
@@ -121,7 +121,9 @@ class Runs:
         """
         principal.needs_admin()
         made, config, dataset, base, _name = self._resolve(order)
-        return made.plan(config, Paths(base=base.path, dataset=dataset, work=self._folder / "plan"), self._machine)
+        return made.plan(
+            config, Paths(base=base.path, dataset=dataset.folder, work=self._folder / "plan"), self._machine
+        )
 
     def start(self, principal: Principal, order: Order) -> str:
         """Order a run and return the id of its job.
@@ -135,7 +137,7 @@ class Runs:
         arguments = JobArguments(
             recipe=made.name,
             config=config.model_dump(mode="json"),
-            dataset=dataset.name,
+            dataset=dataset.id,
             base=base.reference,
             name=name,
         )
@@ -179,10 +181,10 @@ class Runs:
         """
         self._jobs.cancel(self._row(principal, run_id).id)
 
-    def _resolve(self, order: Order) -> tuple[Recipe, RecipeConfig, Path, InstalledModel, str]:
+    def _resolve(self, order: Order) -> tuple[Recipe, RecipeConfig, Dataset, InstalledModel, str]:
         made = recipe(order.recipe)
         config = made.configure(order.config)
-        dataset = find_dataset(self._datasets, order.dataset)
+        dataset = self._datasets.get(order.dataset)
         base = self._registry.get(order.base or self._models[made.base_kind])
         if base.kind != made.base_kind:
             raise InvalidInput(
