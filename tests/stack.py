@@ -15,6 +15,7 @@ from keepstone.platform.database.tables import JobRow
 from keepstone.platform.serving.scripted import ScriptedEngine
 from keepstone.platform.settings import LoggingSettings, load_settings
 from keepstone.retrieval.encoder import Encoder, HashEncoder
+from keepstone.retrieval.encoders import Encoders
 from keepstone.ui.runtime import Runtime
 
 WAIT_S = 60.0
@@ -24,7 +25,7 @@ NEVER_DECLINES = {"abstain_below": -1000.0, "style": "write"}
 
 @contextmanager
 def open_stack(
-    home: Path, *, engine: ScriptedEngine | None = None, encoder: Encoder | None = None, **settings: Any
+    home: Path, *, engine: ScriptedEngine | None = None, encoder: Encoder | Encoders | None = None, **settings: Any
 ) -> Iterator[Runtime]:
     """Open a runtime on `home` as the app does, without vLLM."""
     # As the app logs; structlog's own default prints every local variable.

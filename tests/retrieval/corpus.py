@@ -44,7 +44,7 @@ def add_document(
         row = DocumentRow(collection_id=collection_id, name=name, size=1, sha256="0" * 64, state=DocumentState.READY)
         session.add(row)
         session.flush()
-        for ordinal, (text, key) in enumerate(zip(texts, embedded.keys, strict=True)):
+        for ordinal, (text, text_hash) in enumerate(zip(texts, embedded.hashes, strict=True)):
             session.add(
                 ChunkRow(
                     document_id=row.id,
@@ -54,7 +54,7 @@ def add_document(
                     end=len(text),
                     text=text,
                     context=context,
-                    embedding_key=key,
+                    indexed_sha256=text_hash,
                 )
             )
         session.flush()

@@ -41,12 +41,12 @@ def test_each_text_is_encoded_once(both_databases: Database) -> None:
     encoder = _Counting()
     first = embeddings.embed(both_databases, encoder, ["fox", "hen", "fox"])
     assert encoder.encoded == ["fox", "hen"]
-    assert first.keys[0] == first.keys[2] == embeddings.key(encoder, "fox")
+    assert first.hashes[0] == first.hashes[2] == embeddings.text_hash("fox")
     with both_databases.transaction() as session:
         embeddings.store(session, first.new_rows)
     second = embeddings.embed(both_databases, encoder, ["hen", "cow", "fox"])
     assert encoder.encoded == ["fox", "hen", "cow"]
-    assert [row["key"] for row in second.new_rows] == [second.keys[1]]
+    assert [row["text_sha256"] for row in second.new_rows] == [second.hashes[1]]
     np.testing.assert_array_equal(second.vectors[2], first.vectors[0])
     np.testing.assert_array_equal(second.vectors, encoder.encode_documents(["hen", "cow", "fox"]))
 
@@ -82,8 +82,8 @@ def test_encoders_do_not_share_vectors(database: Database) -> None:
     assert embeddings.embed(database, large, ["fox"]).vectors.shape == (1, 16)
 
 
-def test_lone_surrogates_have_a_key() -> None:
-    assert embeddings.key(HashEncoder(), "\ud800") != embeddings.key(HashEncoder(), "\udfff")
+def test_lone_surrogates_have_a_hash() -> None:
+    assert embeddings.text_hash("\ud800") != embeddings.text_hash("\udfff")
 
 
 def test_garbage_is_what_no_chunk_refers_to(both_databases: Database) -> None:
@@ -105,11 +105,11 @@ def test_garbage_is_what_no_chunk_refers_to(both_databases: Database) -> None:
                 start=0,
                 end=4,
                 text="kept",
-                embedding_key=embedded.keys[0],
+                indexed_sha256=embedded.hashes[0],
             )
         )
     assert embeddings.collect_garbage(both_databases, limit=1) == 1
     assert embeddings.collect_garbage(both_databases) == 1
     with both_databases.reading() as session:
-        assert session.scalars(sa.select(EmbeddingRow.key)).all() == [embedded.keys[0]]
-        assert embeddings.missing(session, embedded.keys) == 2
+        assert session.scalars(sa.select(EmbeddingRow.text_sha256)).all() == [embedded.hashes[0]]
+        assert embeddings.missing(session, encoder.version, embedded.hashes) == 2

@@ -14,11 +14,13 @@ from keepstone.platform.database.tables import ChunkRow
 from keepstone.platform.errors import InvalidInput
 from keepstone.platform.settings import SearchSettings
 from keepstone.retrieval.encoder import HashEncoder
+from keepstone.retrieval.encoders import Encoders
 from keepstone.retrieval.indexes import IndexSet
 from keepstone.retrieval.search import Searcher
 from tests.retrieval.corpus import add_collection, add_document, remove_document
 
 _ENCODER = HashEncoder(64)
+_ENCODERS = Encoders(_ENCODER)
 _PASSAGES = [
     "Change the filter of the AF-200 pump every six months.",
     "The warranty of the pump lasts two years.",
@@ -30,13 +32,13 @@ _PASSAGES = [
 
 @pytest.fixture
 def indexes(both_databases: Database, tmp_path: Path) -> Iterator[IndexSet]:
-    with IndexSet(both_databases, tmp_path / "indexes", _ENCODER) as opened:
+    with IndexSet(both_databases, tmp_path / "indexes", _ENCODERS) as opened:
         yield opened
 
 
 @pytest.fixture
 def searcher(both_databases: Database, indexes: IndexSet) -> Searcher:
-    return Searcher(both_databases, _ENCODER, indexes, SearchSettings())
+    return Searcher(both_databases, _ENCODERS, indexes, SearchSettings())
 
 
 @pytest.fixture
@@ -152,7 +154,7 @@ class TestLanguages:
     @pytest.fixture
     def english(self, both_databases: Database, indexes: IndexSet) -> Searcher:
         encoder = HashEncoder(64, languages=frozenset({"en"}))
-        return Searcher(both_databases, encoder, indexes, SearchSettings(dense_weight=0.9))
+        return Searcher(both_databases, Encoders(encoder), indexes, SearchSettings(dense_weight=0.9))
 
     def test_a_language_unknown_to_the_encoder_is_searched_by_words(self, english: Searcher, scope: Scope) -> None:
         result = english.search(scope, "滤芯每六个月更换一次吗")

@@ -14,6 +14,7 @@ from keepstone.platform.database import Database
 from keepstone.platform.database.tables import Base, ChangeRow, DocumentRow, DocumentState, EmbeddingRow, JobState
 from keepstone.retrieval import embeddings, upkeep
 from keepstone.retrieval.encoder import HashEncoder
+from keepstone.retrieval.encoders import Encoders
 from keepstone.retrieval.indexes import IndexSet
 from keepstone.retrieval.ingest import Ingestion
 from keepstone.retrieval.upkeep import Upkeep
@@ -21,6 +22,7 @@ from tests.retrieval.corpus import add_collection, add_document, remove_document
 from tests.stack import admin, ingest, open_stack
 
 ENCODER = HashEncoder(16)
+ENCODERS = Encoders(ENCODER)
 
 
 def rows(database: Database, table: type[Base]) -> int:
@@ -39,7 +41,7 @@ def test_deleted_documents_leave_the_change_table_and_the_cache(both_databases: 
     collection = add_collection(database, ENCODER)
     kept = [add_document(database, ENCODER, collection, f"kept {n}", [f"red fox {n}", "shared"]) for n in range(3)]
     gone = [add_document(database, ENCODER, collection, f"gone {n}", [f"blue hen {n}", "shared"]) for n in range(20)]
-    with IndexSet(database, tmp_path / "indexes", ENCODER) as indexes:
+    with IndexSet(database, tmp_path / "indexes", ENCODERS) as indexes:
         settled(indexes)
         for document in gone:
             remove_document(database, document)
@@ -58,16 +60,16 @@ def test_an_index_older_than_the_pruned_changes_is_built_anew(database: Database
     collection = add_collection(database, ENCODER)
     first = add_document(database, ENCODER, collection, "a", ["red fox", "blue hen"])
     folder, backup = tmp_path / "indexes", tmp_path / "backup"
-    with IndexSet(database, folder, ENCODER) as indexes:
+    with IndexSet(database, folder, ENCODERS) as indexes:
         settled(indexes)
     shutil.copytree(folder, backup)
-    with IndexSet(database, folder, ENCODER) as indexes:
+    with IndexSet(database, folder, ENCODERS) as indexes:
         remove_document(database, first)
         add_document(database, ENCODER, collection, "b", ["green cow"])
         settled(indexes)
         tidy = Upkeep(database, BlobStore(str(tmp_path / "blobs")), indexes)
         assert sum(tidy.round().changes for _ in range(2)) == 4
-    with IndexSet(database, backup, ENCODER) as old:
+    with IndexSet(database, backup, ENCODERS) as old:
         old.catch_up_all()
         assert old.verify(collection).ok
         assert old.get(collection).words.count == 1
@@ -79,8 +81,8 @@ def test_an_index_that_lags_finds_its_changes(both_databases: Database, tmp_path
     collection = add_collection(database, ENCODER)
     add_document(database, ENCODER, collection, "a", ["red fox"])
     with (
-        IndexSet(database, tmp_path / "one", ENCODER) as one,
-        IndexSet(database, tmp_path / "other", ENCODER) as other,
+        IndexSet(database, tmp_path / "one", ENCODERS) as one,
+        IndexSet(database, tmp_path / "other", ENCODERS) as other,
     ):
         tidy = Upkeep(database, BlobStore(str(tmp_path / "blobs")), one)
         for name in "bcd":
@@ -98,7 +100,7 @@ def test_a_kill_between_the_steps_loses_nothing(database: Database, tmp_path: Pa
     collection = add_collection(database, ENCODER)
     first = add_document(database, ENCODER, collection, "a", ["red fox", "blue hen"])
     folder, left = tmp_path / "indexes", tmp_path / "left"
-    with IndexSet(database, folder, ENCODER) as indexes:
+    with IndexSet(database, folder, ENCODERS) as indexes:
         settled(indexes)
         indexes.prune_changes()
         remove_document(database, first)
@@ -112,7 +114,7 @@ def test_a_kill_between_the_steps_loses_nothing(database: Database, tmp_path: Pa
         for step in steps[: killed_after + 1]:
             step()
         shutil.copytree(folder, left)  # as a kill leaves it: what was not saved is not there
-    with IndexSet(database, left, ENCODER) as again:
+    with IndexSet(database, left, ENCODERS) as again:
         again.catch_up_all()
         assert again.verify(collection).ok
         assert again.get(collection).vectors.count == 2
@@ -121,7 +123,7 @@ def test_a_kill_between_the_steps_loses_nothing(database: Database, tmp_path: Pa
 def test_vectors_stay_while_documents_wait(database: Database, tmp_path: Path) -> None:
     collection = add_collection(database, ENCODER)
     document = add_document(database, ENCODER, collection, "a", ["red fox"])
-    with IndexSet(database, tmp_path / "indexes", ENCODER) as indexes:
+    with IndexSet(database, tmp_path / "indexes", ENCODERS) as indexes:
         remove_document(database, document)
         with database.transaction() as session:
             waiting = DocumentRow(collection_id=collection, name="b", size=1, state=DocumentState.ENCODING)

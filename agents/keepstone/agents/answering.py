@@ -276,7 +276,7 @@ class Answerer:
                 "model": self._model.name,
                 "model_version": self._model.version,
                 "style": self._model.style,
-                "encoder": self._encoder.version,
+                "encoder": ", ".join(sorted({*draft.result.encoders.values()})) or self._encoder.version,
             },
             timings_ms=draft.timings,
             tokens=draft.tokens,

@@ -27,7 +27,11 @@ def provenance_record(
     """Return the record as plain JSON. Passages are named by span and hash; their text stays in its document."""
     return {
         "versions": dict(versions),
-        "index": {"sequence": dict(result.index_seq), "query_language": result.query_language},
+        "index": {
+            "sequence": dict(result.index_seq),
+            "encoders": dict(result.encoders),
+            "query_language": result.query_language,
+        },
         "evidence": dict(evidence),
         "passages": [_passage_record(passage) for passage in passages],
         "claims": [asdict(claim) for claim in claims],

@@ -6,13 +6,17 @@ normalized scores beats reciprocal rank fusion and needs hardly any tuning; so i
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
 
-def fuse(dense: Floats, lexical: Floats, *, dense_weight: float) -> Floats:
+def fuse(
+    dense: Floats, lexical: Floats, *, dense_weight: float | Floats, groups: Sequence[slice] = (slice(None),)
+) -> Floats:
     """Return the fused score of each candidate; higher is better.
 
     Candidates are the union of what both searches found. Each list is brought to mean 0 and variance 1 over all of
@@ -22,11 +26,13 @@ def fuse(dense: Floats, lexical: Floats, *, dense_weight: float) -> Floats:
     Args:
         dense: score of each candidate by meaning; NaN where it is unknown, which counts as the lowest of them.
         lexical: the same by words.
-        dense_weight: between 0 (words alone) and 1 (meaning alone).
+        dense_weight: between 0 (words alone) and 1 (meaning alone), for all or for each candidate.
+        groups: candidates whose dense scores are of one encoder; those of different encoders mean different things, so
+            each group is brought to mean 0 and variance 1 by itself. Together they are all candidates.
     """
     if dense.shape != lexical.shape:
         raise ValueError("dense and lexical scores must belong to the same candidates")
-    by_meaning, by_words = z_scores(dense), z_scores(lexical)
+    by_meaning, by_words = _by_group(dense, groups), z_scores(lexical)
     if by_words is None:
         dense_weight = 1.0
     elif by_meaning is None:
@@ -35,6 +41,18 @@ def fuse(dense: Floats, lexical: Floats, *, dense_weight: float) -> Floats:
     return dense_weight * (nothing if by_meaning is None else by_meaning) + (1.0 - dense_weight) * (
         nothing if by_words is None else by_words
     )
+
+
+def _by_group(scores: Floats, groups: Sequence[slice]) -> Floats | None:
+    """Return each group's z-scores, 0 in those that tell nothing; None when none tells anything."""
+    standardised = [z_scores(scores[group]) for group in groups]
+    if all(each is None for each in standardised):
+        return None
+    result = np.zeros(len(scores))
+    for group, each in zip(groups, standardised, strict=True):
+        if each is not None:
+            result[group] = each
+    return result
 
 
 def z_scores(scores: Floats) -> Floats | None:

@@ -28,6 +28,8 @@ from keepstone.platform.database.tables import (
     CollectionRow,
     DocumentRow,
     DocumentState,
+    IndexState,
+    IndexVersionRow,
     JobRow,
 )
 from keepstone.platform.errors import Cancelled, KeepstoneError, StorageFull, Unavailable
@@ -37,6 +39,7 @@ from keepstone.retrieval import embeddings, originals
 from keepstone.retrieval.chunking import CHUNKER_VERSION, split
 from keepstone.retrieval.embeddings import batched
 from keepstone.retrieval.encoder import Encoder
+from keepstone.retrieval.encoders import Encoders
 from keepstone.retrieval.indexes.catalog import IndexSet
 from keepstone.retrieval.library import remove_chunks
 from keepstone.retrieval.loaders.worker import LoadPool
@@ -71,7 +74,7 @@ class Ingestion:
         database: where rows go.
         blobs: where the files' bytes are.
         pool: loads files in processes that may be killed.
-        encoder: makes the vectors.
+        encoders: make the vectors; each collection has its own.
         indexes: told when there is something new.
         chunking: sizes of the chunks.
         jobs: where the work is queued; this object registers itself there.
@@ -83,7 +86,7 @@ class Ingestion:
         database: Database,
         blobs: BlobStore,
         pool: LoadPool,
-        encoder: Encoder,
+        encoders: Encoders,
         indexes: IndexSet,
         chunking: ChunkingSettings,
         jobs: Jobs,
@@ -91,7 +94,7 @@ class Ingestion:
         self._database = database
         self._blobs = blobs
         self._pool = pool
-        self._encoder = encoder
+        self._encoders = encoders
         self._indexes = indexes
         self._chunking = chunking
         self._jobs = jobs
@@ -118,16 +121,18 @@ class Ingestion:
         """Queue what waits without a job, and what another encoder made; return the new jobs' ids.
 
         Called once at start. A process may die between storing a file and queueing its job, and the encoder named in
-        the settings may have changed since the last start.
+        the settings may have changed since the last start: collections without one of their own follow.
         """
+        default = self._encoders.default.version
+        own = sa.exists().where(
+            IndexVersionRow.collection_id == CollectionRow.id, IndexVersionRow.state == IndexState.LIVE
+        )
         with self._database.transaction() as session:
-            changed = list(
-                session.scalars(sa.select(CollectionRow).where(CollectionRow.encoder != self._encoder.version))
-            )
-            for collection in changed:
-                log.info("encoder_changed", collection=collection.name, encoder=self._encoder.version)
+            changed = sa.select(CollectionRow).where(CollectionRow.encoder != default, ~own)
+            for collection in session.scalars(changed).all():
+                log.info("encoder_changed", collection=collection.name, encoder=default)
                 _requeue_all(session, collection.id)
-                collection.encoder = self._encoder.version
+                collection.encoder = default
             waiting = _without_job(session)
             return [
                 self._jobs.submit(
@@ -165,11 +170,12 @@ class Ingestion:
     def run(self, job: JobInfo, unit: Any) -> None:
         """Bring the documents of one unit into the collection; those that are done already are passed over."""
         first, document_ids = unit
+        encoder = self._encoder_of(job)
         total = len(job.args["documents"])
         done = first
-        for group in self._groups(self._load_all(job, self._claim(document_ids))):
+        for group in self._groups(self._load_all(job, encoder, self._claim(document_ids))):
             self._set_state([each.document_id for each in group], DocumentState.ENCODING)
-            self._encode(job, [chunk.indexed_text for each in group for chunk in each.chunks])
+            self._encode(job, encoder, [chunk.indexed_text for each in group for chunk in each.chunks])
             job.check_cancelled()
             with self._database.transaction() as session:
                 self._database.lock_changes(session)
@@ -206,7 +212,12 @@ class Ingestion:
                 row.state = DocumentState.LOADING
             return [(row.id, str(row.pending_sha256), row.name) for row in rows]
 
-    def _load_all(self, job: JobInfo, pending: Sequence[tuple[str, str, str]]) -> Iterator[_Loaded]:
+    def _encoder_of(self, job: JobInfo) -> Encoder:
+        with self._database.reading() as session:
+            version = session.scalar(sa.select(CollectionRow.encoder).where(CollectionRow.id == job.collection_id))
+        return self._encoders.get(version) if version else self._encoders.default
+
+    def _load_all(self, job: JobInfo, encoder: Encoder, pending: Sequence[tuple[str, str, str]]) -> Iterator[_Loaded]:
         def load(item: tuple[str, str, str]) -> _Loaded | None:
             job.check_cancelled()
             document_id, sha256, name = item
@@ -215,9 +226,9 @@ class Ingestion:
                     document = self._pool.load(path, name)
                 chunks = split(
                     document,
-                    max_tokens=min(self._chunking.max_tokens, self._encoder.max_tokens),
+                    max_tokens=min(self._chunking.max_tokens, encoder.max_tokens),
                     overlap_tokens=self._chunking.overlap_tokens,
-                    tokenizer=self._encoder,
+                    tokenizer=encoder,
                 )
             except (Cancelled, StorageFull, Unavailable):
                 raise
@@ -245,10 +256,10 @@ class Ingestion:
         if group:
             yield group
 
-    def _encode(self, job: JobInfo, texts: Sequence[str]) -> None:
+    def _encode(self, job: JobInfo, encoder: Encoder, texts: Sequence[str]) -> None:
         for start in range(0, len(texts), _ENCODE_SLICE):
             job.check_cancelled()
-            embedded = embeddings.embed(self._database, self._encoder, texts[start : start + _ENCODE_SLICE])
+            embedded = embeddings.embed(self._database, encoder, texts[start : start + _ENCODE_SLICE])
             with self._database.transaction() as session:
                 embeddings.store(session, embedded.new_rows)
 
@@ -257,8 +268,10 @@ class Ingestion:
         row = session.get(DocumentRow, loaded.document_id)
         if row is None or row.pending_sha256 != loaded.sha256:
             return None  # deleted, or changed once more, while it was being read
-        if embeddings.missing(session, (embeddings.key(self._encoder, chunk.indexed_text) for chunk in loaded.chunks)):
-            # They were in the cache when it was asked, and went as garbage since: the unit is done again.
+        version = session.get_one(CollectionRow, row.collection_id).encoder
+        hashes = [embeddings.text_hash(chunk.indexed_text) for chunk in loaded.chunks]
+        if embeddings.missing(session, version, hashes):
+            # They went as garbage since they were asked for, or the collection was switched to another encoder.
             raise Unavailable(f"Vectors of {row.name!r} went meanwhile", fix="They are made again")
         remove_chunks(session, row)
         if loaded.chunks:
@@ -292,7 +305,7 @@ class Ingestion:
             "context": chunk.context,
             "page": chunk.page,
             "language": chunk.language,
-            "embedding_key": embeddings.key(self._encoder, chunk.indexed_text),
+            "indexed_sha256": embeddings.text_hash(chunk.indexed_text),
         }
 
     def _set_state(self, document_ids: Sequence[str], state: DocumentState) -> None:

@@ -1,10 +1,11 @@
 """Search: a question and a scope in, the best passages out.
 
-result = Searcher(database, encoder, indexes, settings.search).search(scope, "How often is the filter changed?")
+result = Searcher(database, encoders, indexes, settings.search).search(scope, "How often is the filter changed?")
 
 Both indexes of every collection in the scope propose candidates; those missing from one list are scored there too, the
 two scores are fused, and the best are read from the database in one statement. What was deleted is not there any more,
-even where the indexes have yet to learn it.
+even where the indexes have yet to learn it. Collections may have encoders of their own: the question is encoded once by
+each, and what they find is made comparable before it is fused.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from types import MappingProxyType
 from typing import Any
 
@@ -27,7 +29,8 @@ from keepstone.platform.errors import InvalidInput
 from keepstone.platform.settings import SearchSettings
 from keepstone.retrieval import fusion
 from keepstone.retrieval.analysis import tokens
-from keepstone.retrieval.encoder import Encoder, knows_language
+from keepstone.retrieval.encoder import knows_language
+from keepstone.retrieval.encoders import Encoders
 from keepstone.retrieval.indexes.catalog import IndexSet
 from keepstone.retrieval.indexes.collection import CollectionIndex
 from keepstone.retrieval.language import detect_language
@@ -61,23 +64,25 @@ class SearchResult:
     """Best first."""
     query_language: str | None
     dense_weight: float
-    """Weight that meaning had against words."""
+    """Weight that meaning had against words; the highest, where encoders differ in the languages that they know."""
     timings: Mapping[str, float]
     """Milliseconds of the stages: encode, analyse, dense, lexical, fuse, read."""
     index_seq: Mapping[str, int]
     """How far the index of each collection was in the change sequence."""
+    encoders: Mapping[str, str]
+    """The encoder, by version, under which each collection was searched."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Question:
-    """The query as the indexes want it."""
+    """The query as the indexes under one encoder want it."""
 
     vector: NDArray[np.float32]
     terms: Sequence[str]
     count: int
     """How many candidates each index proposes."""
-    by_meaning: bool
-    """Whether meaning has a say."""
+    weight: float
+    """Of meaning against words."""
     exact: bool
 
 
@@ -95,19 +100,26 @@ class Searcher:
 
     Args:
         database: where the passages are.
-        encoder: the one whose vectors `indexes` holds.
+        encoders: those whose vectors `indexes` hold.
         indexes: the indexes of all collections.
         settings: how many candidates, and the weight of meaning.
     """
 
-    def __init__(self, database: Database, encoder: Encoder, indexes: IndexSet, settings: SearchSettings) -> None:
+    def __init__(self, database: Database, encoders: Encoders, indexes: IndexSet, settings: SearchSettings) -> None:
         self._database = database
-        self._encoder = encoder
+        self._encoders = encoders
         self._indexes = indexes
         self._settings = settings
 
     def search(
-        self, scope: Scope, query: str, *, k: int = 10, candidates: int | None = None, exact: bool = False
+        self,
+        scope: Scope,
+        query: str,
+        *,
+        k: int = 10,
+        candidates: int | None = None,
+        exact: bool = False,
+        encoder: str | None = None,
     ) -> SearchResult:
         """Find the passages that answer a question best.
 
@@ -117,9 +129,12 @@ class Searcher:
             k: how many passages.
             candidates: how many each index of each collection proposes; `search.candidates` by default.
             exact: compare with every vector instead of walking the graph, to measure what the walk misses.
+            encoder: version of the encoder whose indexes are searched, to judge it; each collection's own by default.
 
         Raises:
             InvalidInput: the query is empty, or k is not positive.
+            Conflict: a collection has no complete index under `encoder`.
+            ModelMissing: an encoder is not installed any more.
         """
         query = query[:_MAX_QUERY_CHARS].strip().strip("\0")
         if not query:
@@ -127,22 +142,20 @@ class Searcher:
         if k < 1:
             raise InvalidInput(f"k is {k}", fix="Ask for at least one passage")
         clock = _Clock()
-        indexes = [self._indexes.get(each) for each in dict.fromkeys(scope.collection_ids)]
+        indexes = [self._indexes.get(each, encoder) for each in dict.fromkeys(scope.collection_ids)]
+        # Those of one encoder stand together, so that their candidates do.
+        indexes.sort(key=lambda index: index.encoder_version)
         language = detect_language(query)
-        weight = self._settings.dense_weight if knows_language(self._encoder, language) else 0.0
         terms = list(dict.fromkeys(tokens(query)))[:_MAX_TERMS]
         clock.lap("analyse")
-        vector = self._encoder.encode_query(query)
+        count = max(candidates or self._settings.candidates, k + _SPARE_HITS)
+        questions: dict[str, _Question] = {}
+        for version in dict.fromkeys(index.encoder_version for index in indexes):
+            known = self._encoders.get(version)
+            weight = self._settings.dense_weight if knows_language(known, language) else 0.0
+            questions[version] = _Question(known.encode_query(query), terms, count, weight, exact)
         clock.lap("encode")
-        question = _Question(
-            vector=vector,
-            terms=terms,
-            count=max(candidates or self._settings.candidates, k + _SPARE_HITS),
-            by_meaning=weight > 0,
-            exact=exact,
-        )
-        pool = _pooled([_candidates(each, question, clock) for each in indexes])
-        scores = fusion.fuse(pool.dense, pool.lexical, dense_weight=weight)
+        pool, scores = _fused([(index, questions[index.encoder_version]) for index in indexes], clock)
         best = fusion.order(scores, pool.ids)
         clock.lap("fuse")
         hits = self._read(scope, pool, scores, best, k)
@@ -150,9 +163,10 @@ class Searcher:
         return SearchResult(
             hits=hits,
             query_language=language,
-            dense_weight=weight,
+            dense_weight=max((each.weight for each in questions.values()), default=self._settings.dense_weight),
             timings=MappingProxyType(clock.laps),
             index_seq=MappingProxyType({each.collection_id: each.seq for each in indexes}),
+            encoders=MappingProxyType({each.collection_id: each.encoder_version for each in indexes}),
         )
 
     def passages(self, scope: Scope, ids: Sequence[int]) -> dict[int, Hit]:
@@ -189,13 +203,34 @@ class Searcher:
             return {row.id: row for row in found}
 
 
+def _fused(asked: Sequence[tuple[CollectionIndex, _Question]], clock: _Clock) -> tuple[_Candidates, fusion.Floats]:
+    """Return the candidates of all indexes and their fused scores; a chunk belongs to one collection only.
+
+    Scores by words are compared as they are, scores by meaning within each encoder alone.
+    """
+    parts = [(_candidates(index, question, clock), question) for index, question in asked]
+    nothing = np.empty(0)
+    pool = _Candidates(
+        np.concatenate([np.empty(0, dtype=np.int64), *(part.ids for part, _ in parts)]),
+        np.concatenate([nothing, *(part.dense for part, _ in parts)]),
+        np.concatenate([nothing, *(part.lexical for part, _ in parts)]),
+    )
+    weights = np.concatenate([nothing, *(np.full(len(part.ids), question.weight) for part, question in parts)])
+    groups: list[slice] = []
+    end = 0
+    for _, same in groupby(parts, key=lambda pair: id(pair[1])):
+        start, end = end, end + sum(len(part.ids) for part, _ in same)
+        groups.append(slice(start, end))
+    return pool, fusion.fuse(pool.dense, pool.lexical, dense_weight=weights, groups=groups)
+
+
 def _candidates(index: CollectionIndex, question: _Question, clock: _Clock) -> _Candidates:
     """Let both halves propose, and score what only one of them proposed in the other as well."""
     vector, terms = question.vector, question.terms
     by_words = index.words.search(terms, question.count)
     clock.lap("lexical")
     # Meaning proposes nothing where it has no say, unless words find nothing.
-    asked = question.by_meaning or not len(by_words)
+    asked = question.weight > 0 or not len(by_words)
     by_meaning = index.vectors.search(vector, question.count if asked else 0, exact=question.exact)
     clock.lap("dense")
     ids = np.union1d(by_meaning.ids, by_words.ids)
@@ -216,18 +251,6 @@ def _scattered(ids: NDArray[np.int64], some: NDArray[np.int64], scores: fusion.F
     spread = np.full(len(ids), np.nan)
     spread[np.searchsorted(ids, some)] = scores
     return spread
-
-
-def _pooled(parts: Sequence[_Candidates]) -> _Candidates:
-    """Put the candidates of all collections together; a chunk belongs to one collection only."""
-    if not parts:
-        nothing = np.empty(0)
-        return _Candidates(np.empty(0, dtype=np.int64), nothing, nothing)
-    return _Candidates(
-        np.concatenate([part.ids for part in parts]),
-        np.concatenate([part.dense for part in parts]),
-        np.concatenate([part.lexical for part in parts]),
-    )
 
 
 def _hit(row: Any, score: float, dense: float, lexical: float) -> Hit:

@@ -16,15 +16,17 @@ from keepstone.platform.database import Database
 from keepstone.platform.database.tables import ChangeRow, ChunkRow, CollectionRow, DocumentRow
 from keepstone.platform.errors import Conflict
 from keepstone.retrieval.encoder import HashEncoder
+from keepstone.retrieval.encoders import Encoders
 from keepstone.retrieval.indexes import IndexSet
 from tests.retrieval.corpus import add_collection, add_document, chunk_ids, remove_document
 
 _ENCODER = HashEncoder(16)
+_ENCODERS = Encoders(_ENCODER)
 
 
 @pytest.fixture
 def indexes(database: Database, tmp_path: Path) -> Iterator[IndexSet]:
-    with IndexSet(database, tmp_path / "indexes", _ENCODER, poll_s=0.05) as opened:
+    with IndexSet(database, tmp_path / "indexes", _ENCODERS, poll_s=0.05) as opened:
         yield opened
 
 
@@ -77,7 +79,7 @@ def test_closing_saves_and_opening_needs_no_catching_up(database: Database, tmp_
     collection_id = add_collection(database, _ENCODER)
     add_document(database, _ENCODER, collection_id, "a", ["red fox", "blue hen"])
     for expected in (2, 0):
-        with IndexSet(database, tmp_path / "indexes", _ENCODER) as indexes:
+        with IndexSet(database, tmp_path / "indexes", _ENCODERS) as indexes:
             assert indexes.catch_up_all() == expected
             assert indexes.get(collection_id).vectors.ids().tolist() == chunk_ids(database, collection_id)
             assert indexes.memory()[collection_id] > 0
@@ -99,11 +101,13 @@ def test_a_deleted_collection_leaves_nothing_behind(database: Database, indexes:
 def test_another_encoder_gets_indexes_of_its_own(database: Database, tmp_path: Path) -> None:
     collection_id = add_collection(database, _ENCODER)
     add_document(database, _ENCODER, collection_id, "a", ["red fox"])
-    with IndexSet(database, tmp_path / "indexes", _ENCODER) as indexes:
+    with IndexSet(database, tmp_path / "indexes", _ENCODERS) as indexes:
         indexes.catch_up_all()
     larger = HashEncoder(32)
     add_document(database, larger, collection_id, "b", ["red hen"])
-    with IndexSet(database, tmp_path / "indexes", larger) as indexes:
+    with database.transaction() as session:
+        session.get_one(CollectionRow, collection_id).encoder = larger.version
+    with IndexSet(database, tmp_path / "indexes", Encoders(larger)) as indexes:
         indexes.catch_up_all()
         assert len(indexes.get(collection_id).vectors.search(larger.encode_query("red hen"), 10)) == 1
         assert len(list((tmp_path / "indexes" / collection_id).iterdir())) == 1
@@ -115,8 +119,9 @@ def test_a_second_process_is_told_who_has_the_folder(indexes: IndexSet, tmp_path
         "from keepstone.platform.database import Database\n"
         "from keepstone.platform.errors import Conflict\n"
         "from keepstone.retrieval.encoder import HashEncoder\n"
+        "from keepstone.retrieval.encoders import Encoders\n"
         "from keepstone.retrieval.indexes import IndexSet\n"
-        "try: IndexSet(Database(sys.argv[1]), Path(sys.argv[2]), HashEncoder(16))\n"
+        "try: IndexSet(Database(sys.argv[1]), Path(sys.argv[2]), Encoders(HashEncoder(16)))\n"
         "except Conflict as error: print(error)\n"
     )
     arguments = [sys.executable, "-c", code, sqlite_url, str(tmp_path / "indexes")]
@@ -124,7 +129,7 @@ def test_a_second_process_is_told_who_has_the_folder(indexes: IndexSet, tmp_path
     told = subprocess.run(arguments, env=environment, capture_output=True, text=True, check=True).stdout
     assert f"process {__import__('os').getpid()}" in told
     with pytest.raises(Conflict):
-        IndexSet(indexes._database, tmp_path / "indexes", _ENCODER)
+        IndexSet(indexes._database, tmp_path / "indexes", _ENCODERS)
 
 
 def test_pruning_keeps_what_an_index_may_need(database: Database, indexes: IndexSet, tmp_path: Path) -> None:
@@ -140,7 +145,7 @@ def test_pruning_keeps_what_an_index_may_need(database: Database, indexes: Index
     indexes.close()
     for path in (tmp_path / "indexes" / collection_id).rglob("vectors.json"):
         path.unlink()
-    with IndexSet(database, tmp_path / "indexes", _ENCODER) as again:
+    with IndexSet(database, tmp_path / "indexes", _ENCODERS) as again:
         again.catch_up_all()
         assert again.verify(collection_id).ok
         assert again.get(collection_id).vectors.count == 3

@@ -158,8 +158,10 @@ def test_the_same_number_with_another_content_is_noticed(database: Database, tmp
     index.catch_up(database)
     add_document(database, _ENCODER, collection_id, "b", ["blue cow"])
     with database.transaction() as session:
-        key = session.scalar(sa.select(ChunkRow.embedding_key).where(ChunkRow.text == "blue cow"))
-        session.execute(sa.update(ChunkRow).where(ChunkRow.text == "red fox").values(text="red cow", embedding_key=key))
+        text_hash = session.scalar(sa.select(ChunkRow.indexed_sha256).where(ChunkRow.text == "blue cow"))
+        session.execute(
+            sa.update(ChunkRow).where(ChunkRow.text == "red fox").values(text="red cow", indexed_sha256=text_hash)
+        )
     index.catch_up(database)
     assert len(index.words.search(["cow"], 10)) == 2
     assert index.verify(database).ok
@@ -201,9 +203,9 @@ def test_verify_names_what_differs(database: Database, tmp_path: Path) -> None:
     index.vectors.apply([first], {}, index.vectors.position)
     index.words.apply([second], {999: ["x"]}, index.words.position)
     with database.transaction() as session:
-        key = session.scalar(sa.select(ChunkRow.embedding_key).where(ChunkRow.id == third))
+        text_hash = session.scalar(sa.select(ChunkRow.indexed_sha256).where(ChunkRow.id == third))
         other = HashEncoder(16).encode_query("something else").tobytes()
-        session.execute(sa.update(EmbeddingRow).where(EmbeddingRow.key == key).values(vector=other))
+        session.execute(sa.update(EmbeddingRow).where(EmbeddingRow.text_sha256 == text_hash).values(vector=other))
     report = index.verify(database)
     assert not report.ok
     assert (report.chunks, report.vectors.some_missing, report.vectors.extra) == (3, (first,), 0)
@@ -216,8 +218,8 @@ def test_an_unusable_vector_does_not_stop_the_others(database: Database, tmp_pat
     collection_id = add_collection(database, _ENCODER)
     add_document(database, _ENCODER, collection_id, "a", ["red fox", "blue hen"])
     with database.transaction() as session:
-        key = session.scalar(sa.select(ChunkRow.embedding_key).where(ChunkRow.text == "red fox"))
-        session.execute(sa.update(EmbeddingRow).where(EmbeddingRow.key == key).values(vector=vector))
+        text_hash = session.scalar(sa.select(ChunkRow.indexed_sha256).where(ChunkRow.text == "red fox"))
+        session.execute(sa.update(EmbeddingRow).where(EmbeddingRow.text_sha256 == text_hash).values(vector=vector))
     index = CollectionIndex.open(tmp_path, collection_id, encoder_version=_ENCODER.version, dimension=16)
     index.catch_up(database)
     assert (index.vectors.count, index.words.count) == (1, 2)

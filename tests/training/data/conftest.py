@@ -36,7 +36,7 @@ class Bench:
         return DatasetBuilder(
             database=runtime.database,
             searcher=runtime.searcher,
-            encoder=runtime.encoder,
+            encoders=runtime.encoders,
             indexes=runtime.indexes,
             engine=self.engine,
             connect=lambda: self.engine,

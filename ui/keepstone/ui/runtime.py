@@ -36,15 +36,15 @@ from keepstone.platform.serving.http import HttpEngine
 from keepstone.platform.serving.install import installed_engine
 from keepstone.platform.serving.supervisor import EngineSupervisor, Patience
 from keepstone.platform.serving.vllm import build_launch
-from keepstone.platform.settings import EncoderSettings, Settings
+from keepstone.platform.settings import Settings
 from keepstone.retrieval.encoder import Encoder
+from keepstone.retrieval.encoders import Encoders, open_encoder
 from keepstone.retrieval.indexes.catalog import IndexSet
 from keepstone.retrieval.ingest import Ingestion
 from keepstone.retrieval.library import Library
 from keepstone.retrieval.loaders.base import LoadLimits
 from keepstone.retrieval.loaders.worker import LoadPool
 from keepstone.retrieval.search import Searcher
-from keepstone.retrieval.sentence_encoder import SentenceEncoder
 from keepstone.retrieval.upkeep import Upkeep
 from keepstone.training.data import DatasetBuilder, DatasetLibrary, Datasets
 from keepstone.training.runs import Runs
@@ -68,7 +68,7 @@ class Runtime:
     database: Database
     blobs: BlobStore
     registry: ModelRegistry
-    encoder: Encoder
+    encoders: Encoders
     indexes: IndexSet
     searcher: Searcher
     library: Library
@@ -87,13 +87,18 @@ class Runtime:
     resumed: tuple[str, ...]
     """Jobs queued at start for what an earlier process left undone."""
 
+    @property
+    def encoder(self) -> Encoder:
+        """The encoder of the settings, which collections without one of their own use."""
+        return self.encoders.default
+
     @staticmethod
     @contextmanager
     def open(
         settings: Settings,
         *,
         engine: Engine | None = None,
-        encoder: Encoder | None = None,
+        encoder: Encoder | Encoders | None = None,
         start_engine: bool = False,
     ) -> Iterator[Runtime]:
         """Build everything, in the order of need, and close it in reverse at the end.
@@ -101,7 +106,7 @@ class Runtime:
         Args:
             settings: the whole tree.
             engine: a language model to use instead of the configured one, for tests.
-            encoder: an encoder to use instead of the configured one, for tests.
+            encoder: an encoder, or several, to use instead of the configured one, for tests.
             start_engine: whether to start the managed engine, in the background.
 
         Raises:
@@ -114,7 +119,12 @@ class Runtime:
 
 
 def _build(
-    settings: Settings, engine: Engine | None, encoder: Encoder | None, resources: ExitStack, *, start_engine: bool
+    settings: Settings,
+    engine: Engine | None,
+    encoder: Encoder | Encoders | None,
+    resources: ExitStack,
+    *,
+    start_engine: bool,
 ) -> Runtime:
     settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
     resources.enter_context(
@@ -137,14 +147,14 @@ def _build(
     if supervisor is not None and start_engine:
         # It takes longest, so it starts first; everything else is loaded meanwhile.
         supervisor.start()
-    encoder = encoder or open_encoder(settings.encoder, registry)
-    indexes = IndexSet(database, settings.home / "indexes", encoder, ef_search=settings.search.ef_search)
+    encoders = _encoders(settings, registry, encoder)
+    indexes = IndexSet(database, settings.home / "indexes", encoders, ef_search=settings.search.ef_search)
     resources.callback(indexes.close)
-    searcher = Searcher(database, encoder, indexes, settings.search)
+    searcher = Searcher(database, encoders, indexes, settings.search)
     library = Library(
         database,
         blobs,
-        encoder_version=encoder.version,
+        encoder_version=encoders.default.version,
         max_file_bytes=settings.ingestion.max_file_mb * 2**20,
         on_change=indexes.notify,
     )
@@ -155,7 +165,7 @@ def _build(
         database=database,
         blobs=blobs,
         pool=pool,
-        encoder=encoder,
+        encoders=encoders,
         indexes=indexes,
         chunking=settings.chunking,
         jobs=jobs,
@@ -172,7 +182,7 @@ def _build(
     dataset_builder = DatasetBuilder(
         database=database,
         searcher=searcher,
-        encoder=encoder,
+        encoders=encoders,
         indexes=indexes,
         engine=engine,
         connect=connect,
@@ -192,7 +202,7 @@ def _build(
     answerer = Answerer(
         database=database,
         searcher=searcher,
-        encoder=encoder,
+        encoder=encoders.default,
         engine=engine,
         model=model,
         settings=settings.answering,
@@ -216,7 +226,7 @@ def _build(
         database=database,
         blobs=blobs,
         registry=registry,
-        encoder=encoder,
+        encoders=encoders,
         indexes=indexes,
         searcher=searcher,
         library=library,
@@ -293,23 +303,19 @@ def engine_python(settings: Settings) -> Path:
     return installed.python
 
 
-def open_encoder(settings: EncoderSettings, registry: ModelRegistry) -> Encoder:
-    """Return the encoder of the settings, from its installed model; it is loaded at the first use.
+def _encoders(settings: Settings, registry: ModelRegistry, given: Encoder | Encoders | None) -> Encoders:
+    """Return those given, or the encoder of the settings and whatever else is installed.
 
     Raises:
-        ModelMissing: it is not installed.
+        ModelMissing: the encoder of the settings is not installed.
     """
-    model = registry.get(settings.model)
-    languages = [each for each in model.details.get("languages", ()) if each != "*"]
-    return SentenceEncoder(
-        model.path,
-        version=model.reference,
-        languages=languages,
-        device=settings.device,
-        dtype=settings.dtype,
-        batch_tokens=settings.batch_tokens,
-        threads=settings.threads,
-    )
+    if isinstance(given, Encoders):
+        return given
+
+    def load(version: str) -> Encoder:
+        return open_encoder(registry.get(version), settings.encoder)
+
+    return Encoders(given or open_encoder(registry.get(settings.encoder.model), settings.encoder), load)
 
 
 def _foreign_tools(settings: Settings) -> ForeignTools | None:

@@ -126,7 +126,31 @@ class CollectionRow(Base):
     description: Mapped[str] = mapped_column(default="")
     owner_id: Mapped[str] = mapped_column(sa.ForeignKey("principals.id"), index=True)
     encoder: Mapped[str]
-    """Version of the encoder whose vectors its index holds, as `EncoderInfo.version` gives it."""
+    """Version of the encoder that its searches use, as `Encoder.version` gives it."""
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
+class IndexState(enum.StrEnum):
+    """What an index of a collection under one encoder is for."""
+
+    BUILDING = "building"
+    READY = "ready"
+    LIVE = "live"
+    PREVIOUS = "previous"
+
+
+class IndexVersionRow(Base):
+    """An index of a collection, under one encoder, that is kept besides the one that follows from the settings.
+
+    A collection without a `live` one follows the settings: its encoder is the one they name.
+    """
+
+    __tablename__ = "index_versions"
+    collection_id: Mapped[str] = mapped_column(sa.ForeignKey("collections.id", ondelete="CASCADE"), primary_key=True)
+    encoder: Mapped[str] = mapped_column(primary_key=True)
+    """Version of the encoder."""
+    state: Mapped[str] = mapped_column(sa.String(16))
+    """`building`, `ready` to be judged or switched to, `live`, or `previous`: kept to switch back."""
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
 
 
@@ -192,7 +216,7 @@ class DocumentRow(Base):
 
 
 class ChunkRow(Base):
-    """A passage: the characters `start` to `end` of its document's text, and its vector."""
+    """A passage: the characters `start` to `end` of its document's text."""
 
     __tablename__ = "chunks"
     __table_args__ = (sa.UniqueConstraint("document_id", "ordinal"), {"sqlite_autoincrement": True})
@@ -207,16 +231,18 @@ class ChunkRow(Base):
     """Title and heading path, which are indexed with the text but are no part of the span."""
     page: Mapped[int | None]
     language: Mapped[str | None] = mapped_column(sa.String(8))
-    embedding_key: Mapped[str] = mapped_column(sa.String(64), index=True)
+    indexed_sha256: Mapped[str] = mapped_column(sa.String(64), index=True)
+    """sha256 of what encoders read, its context and its text: under which its vectors are in `embeddings`."""
 
 
 class EmbeddingRow(Base):
     """The content-hash cache of vectors: the same text under the same encoder version is encoded once."""
 
     __tablename__ = "embeddings"
-    key: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
-    """sha256 of the encoder's version and the text that was encoded."""
-    encoder: Mapped[str] = mapped_column(index=True)
+    text_sha256: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
+    """sha256 of the text that was encoded."""
+    encoder: Mapped[str] = mapped_column(primary_key=True, index=True)
+    """Version of the encoder."""
     vector: Mapped[bytes]
     """Little-endian float32, unit length."""
 

@@ -1,9 +1,10 @@
 """All indexes of this process: opened when first needed, kept up with the database by a thread, saved now and then.
 
-with IndexSet(database, home / "indexes", encoder) as indexes:
+with IndexSet(database, home / "indexes", encoders) as indexes:
     indexes.start()
     indexes.get(collection_id).vectors.search(...)
 
+A collection has an index under the encoder that it is searched with, and may have others beside it (see `versions`).
 The folder belongs to one process at a time.
 """
 
@@ -23,10 +24,12 @@ import sqlalchemy as sa
 import structlog
 
 from keepstone.platform.database import Database
-from keepstone.platform.database.tables import ChangeRow, CollectionRow
+from keepstone.platform.database.tables import ChangeRow
+from keepstone.platform.errors import Conflict, ModelMissing
 from keepstone.platform.locks import exclusive_lock
-from keepstone.retrieval.encoder import Encoder
+from keepstone.retrieval.encoders import Encoders
 from keepstone.retrieval.indexes.collection import CollectionIndex, IndexReport
+from keepstone.retrieval.indexes.versions import IndexVersions, index_versions
 
 # A snapshot is due after so many changes and chunks, or so long after the last one; large indexes take longer to write.
 _SAVE_AFTER_CHANGES = 20_000
@@ -35,6 +38,10 @@ _SAVE_AFTER_S_PER_CHUNK = 0.001
 _PRUNED_AT_ONCE = 10_000
 
 log = structlog.get_logger(__name__)
+
+
+_Key = tuple[str, str]
+"""A collection's id and an encoder's version."""
 
 
 @dataclass(slots=True)
@@ -49,12 +56,12 @@ class _Open:
 
 
 class IndexSet:
-    """The indexes of all collections under one encoder.
+    """The indexes of all collections.
 
     Args:
         database: what they are derived from.
         folder: where they are kept; can be deleted whenever no process uses it.
-        encoder: only its version and dimension are used.
+        encoders: only their versions and dimensions are used.
         ef_search: breadth of the vector search.
         poll_s: how often the thread asks the database for changes.
 
@@ -63,11 +70,14 @@ class IndexSet:
     """
 
     def __init__(
-        self, database: Database, folder: Path, encoder: Encoder, *, ef_search: int = 128, poll_s: float = 1.0
+        self, database: Database, folder: Path, encoders: Encoders, *, ef_search: int = 128, poll_s: float = 1.0
     ) -> None:
-        self._database, self._folder, self._encoder = database, folder, encoder
+        self._database, self._folder, self._encoders = database, folder, encoders
         self._ef_search, self._poll_s = ef_search, poll_s
-        self._open: dict[str, _Open] = {}
+        self._open: dict[_Key, _Open] = {}
+        # The encoders under which this process searches: each collection moves to another once its index is complete.
+        self._serving: dict[str, str] = {}
+        self._followed: dict[str, IndexVersions] = {}
         self._opening = threading.RLock()
         self._wake = threading.Event()
         self._stopping = threading.Event()
@@ -91,23 +101,60 @@ class IndexSet:
     ) -> None:
         self.close()
 
-    def get(self, collection_id: str) -> CollectionIndex:
-        """Return the index of a collection, as far as it is; opens it when needed."""
-        return self._get(collection_id).index
+    def get(self, collection_id: str, version: str | None = None) -> CollectionIndex:
+        """Return an index of a collection, as far as it is; opens it when needed.
+
+        Args:
+            collection_id: whose.
+            version: the encoder's; None takes the index that the collection is searched with.
+
+        Raises:
+            Conflict: there is no complete index under this version.
+            ModelMissing: the encoder is not installed any more.
+        """
+        if version is None:
+            return self._get(collection_id, self._served(collection_id)).index
+        if version != self._served(collection_id):
+            with self._database.reading() as session:
+                known = index_versions(session, collection_id).get(collection_id)
+            if known is None or version not in known.kept_up:
+                raise Conflict(
+                    f"The collection has no complete index under {version!r}", fix="Build it first, or take another one"
+                )
+        return self._get(collection_id, version).index
 
     def catch_up(self, collection_id: str) -> int:
-        """Bring one index up to the database; return how many changes and chunks that took."""
-        entry = self._get(collection_id)
-        applied = entry.index.catch_up(self._database)
-        entry.unsaved += applied
+        """Bring the index that a collection is searched with up to the database; return how much that took.
+
+        Where the collection has been switched to another encoder, searches use that one's index from then on.
+
+        Returns:
+            The number of changes and chunks.
+        """
+        with self._database.reading() as session:
+            known = index_versions(session, collection_id).get(collection_id)
+        if known is None or self._serving.get(collection_id) == known.live:
+            return self._catch_up(collection_id, self._served(collection_id))
+        applied = self.complete(collection_id, known.live)
+        self._serving[collection_id] = known.live
         return applied
 
+    def complete(self, collection_id: str, version: str) -> int:
+        """Bring one index up to the database, with vectors that were made after their chunks; return how much it took.
+
+        For an index beside the one in use, whose vectors nobody makes while documents come in.
+        """
+        applied = self._catch_up(collection_id, version)
+        entry = self._get(collection_id, version)
+        filled = entry.index.fill(self._database)
+        if filled:
+            # No change would bring them again after a kill.
+            self._save(entry)
+        return applied + filled
+
     def catch_up_all(self) -> int:
-        """Bring the indexes of all collections up to the database, and drop those of collections that are gone."""
-        applied = 0
-        for collection_id in self._drop_deleted():
-            applied += self.catch_up(collection_id)
-        return applied
+        """Bring all indexes up to the database, and drop those that nobody wants any more."""
+        return sum(self._follow(collection_id, known) for collection_id, known in self._drop_unwanted().items())
 
     def start(self) -> None:
         """Keep the indexes up with the database in a thread, until `stop` or `close`."""
@@ -144,19 +191,23 @@ class IndexSet:
                 for entry in self._open.values():
                     entry.index.close()
                 self._open.clear()
+                self._serving.clear()
             self._held.close()
 
-    def verify(self, collection_id: str) -> IndexReport:
-        """Compare one index with the database."""
-        return self.get(collection_id).verify(self._database)
+    def verify(self, collection_id: str, version: str | None = None) -> IndexReport:
+        """Compare one index with the database; by default the one that the collection is searched with."""
+        return self.get(collection_id, version).verify(self._database)
 
     def verify_all(self) -> list[IndexReport]:
-        """Compare the indexes of all collections with the database."""
-        return [self.verify(collection_id) for collection_id in self._drop_deleted()]
+        """Compare the indexes that the collections are searched with with the database."""
+        return [self.verify(collection_id) for collection_id in self._drop_unwanted()]
 
     def memory(self) -> dict[str, int]:
-        """Return the memory that each open index takes, in bytes, by collection."""
-        return {collection_id: entry.index.memory_bytes for collection_id, entry in list(self._open.items())}
+        """Return the memory that the open indexes of each collection take, in bytes."""
+        total: dict[str, int] = {}
+        for (collection_id, _), entry in list(self._open.items()):
+            total[collection_id] = total.get(collection_id, 0) + entry.index.memory_bytes
+        return total
 
     def prune_changes(self) -> int:
         """Delete changes that the saved indexes no longer need; return how many went.
@@ -166,62 +217,122 @@ class IndexSet:
         from a backup, misses the change at which it stands, and is built anew.
         """
         pruned = 0
-        for collection_id in self._drop_deleted():
-            entry = self._get(collection_id)
-            settled, entry.settled = entry.settled, entry.index.durable_seq
+        for collection_id, known in self._drop_unwanted().items():
+            needed: list[int] = []
+            for entry in self._entries(collection_id, known):
+                needed += [entry.settled, entry.index.durable_seq]
+                entry.settled = entry.index.durable_seq
             # The change at which an index stands is always kept.
             superfluous = sa.select(ChangeRow.seq).where(
-                ChangeRow.collection_id == collection_id, ChangeRow.seq < min(settled, entry.settled)
+                ChangeRow.collection_id == collection_id, ChangeRow.seq < min(needed, default=-1)
             )
             while deleted := self._delete_changes(superfluous.order_by(ChangeRow.seq).limit(_PRUNED_AT_ONCE)):
                 pruned += deleted
         return pruned
+
+    def save_one(self, collection_id: str, version: str) -> None:
+        """Write a snapshot of one index."""
+        self._save(self._get(collection_id, version))
+
+    def drop(self, collection_id: str, version: str) -> None:
+        """Close an index and delete its files; whoever is searching in it finds nothing more."""
+        with self._opening:
+            entry = self._open.pop((collection_id, version), None)
+            if entry is not None:
+                entry.index.close()
+            shutil.rmtree(self._folder / collection_id / _slug(version), ignore_errors=True)
+        log.info("index_dropped", collection=collection_id, encoder=version)
 
     def _delete_changes(self, which: sa.Select[int]) -> int:
         with self._database.transaction() as session:
             deleted = session.execute(sa.delete(ChangeRow).where(ChangeRow.seq.in_(which.scalar_subquery())))
             return int(deleted.rowcount)  # type: ignore[attr-defined]
 
-    def _get(self, collection_id: str) -> _Open:
-        entry = self._open.get(collection_id)
+    def _served(self, collection_id: str) -> str:
+        """Return the encoder under which this process searches a collection; one that is unknown has the default."""
+        found = self._serving.get(collection_id)
+        if found is not None:
+            return found
+        with self._database.reading() as session:
+            known = index_versions(session, collection_id).get(collection_id)
+        if known is None:
+            return self._encoders.default.version
+        return self._serving.setdefault(collection_id, known.live)
+
+    def _catch_up(self, collection_id: str, version: str) -> int:
+        entry = self._get(collection_id, version)
+        applied = entry.index.catch_up(self._database)
+        entry.unsaved += applied
+        return applied
+
+    def _follow(self, collection_id: str, known: IndexVersions) -> int:
+        """Bring all complete indexes of a collection up to the database; those whose encoder is gone are left."""
+        applied = 0
+        for version in known.kept_up:
+            try:
+                applied += (
+                    self.catch_up(collection_id) if version == known.live else self._catch_up(collection_id, version)
+                )
+            except ModelMissing as error:
+                log.warning("index_left", collection=collection_id, encoder=version, reason=error.message)
+        return applied
+
+    def _entries(self, collection_id: str, known: IndexVersions) -> list[_Open]:
+        """Return the indexes that changes are kept for: all but those whose encoder is gone."""
+        found: list[_Open] = []
+        for version in dict.fromkeys((self._served(collection_id), *known.all)):
+            if version in known.building and (collection_id, version) not in self._open:
+                continue
+            try:
+                found.append(self._get(collection_id, version))
+            except ModelMissing:
+                continue
+        return found
+
+    def _get(self, collection_id: str, version: str) -> _Open:
+        entry = self._open.get((collection_id, version))
         if entry is not None:
             return entry
         with self._opening:
-            entry = self._open.get(collection_id)
+            entry = self._open.get((collection_id, version))
             if entry is None:
-                index = self._open_index(collection_id)
-                entry = self._open[collection_id] = _Open(index, settled=index.durable_seq)
+                index = self._open_index(collection_id, version)
+                entry = self._open[collection_id, version] = _Open(index, settled=index.durable_seq)
             return entry
 
-    def _open_index(self, collection_id: str) -> CollectionIndex:
+    def _open_index(self, collection_id: str, version: str) -> CollectionIndex:
         if not re.fullmatch(r"[A-Za-z0-9_-]+", collection_id):
             raise ValueError(f"not a collection id: {collection_id!r}")
-        folder = self._folder / collection_id / _slug(self._encoder.version)
         return CollectionIndex.open(
-            folder,
+            self._folder / collection_id / _slug(version),
             collection_id,
-            encoder_version=self._encoder.version,
-            dimension=self._encoder.dimension,
+            encoder_version=version,
+            dimension=self._encoders.get(version).dimension,
             ef_search=self._ef_search,
         )
 
-    def _drop_deleted(self) -> list[str]:
-        """Drop the indexes of collections that are gone, and of former encoders; return the collections that exist."""
-        # Folders first: one that is made after this line belongs to a collection that the query must not miss.
+    def _drop_unwanted(self) -> dict[str, IndexVersions]:
+        """Drop the indexes of collections that are gone, and of former encoders; return what the others have."""
+        # Folders first: one that is made after this line belongs to an index that the query must not miss.
         folders = {path.name: path for path in self._folder.iterdir() if path.is_dir()}
+        inside = {name: [each.name for each in path.iterdir()] for name, path in folders.items()}
+        opened = list(self._open)
         with self._database.reading() as session:
-            existing = list(session.scalars(sa.select(CollectionRow.id).order_by(CollectionRow.id)))
-        for collection_id in folders.keys() - set(existing):
+            existing = index_versions(session)
+        for collection_id in folders.keys() - existing.keys():
             with self._opening:
-                entry = self._open.pop(collection_id, None)
-                if entry is not None:
-                    entry.index.close()
+                for key in [key for key in self._open if key[0] == collection_id]:
+                    self._open.pop(key).index.close()
+                self._serving.pop(collection_id, None)
                 shutil.rmtree(folders[collection_id], ignore_errors=True)
             log.info("index_dropped", collection=collection_id)
-        for collection_id in folders.keys() & set(existing):
-            for path in folders[collection_id].iterdir():
-                if path.name != _slug(self._encoder.version):
-                    shutil.rmtree(path, ignore_errors=True)
+        for collection_id, known in existing.items():
+            # What this process still searches stays until it has moved on.
+            wanted = {*known.all, self._serving.get(collection_id, known.live)}
+            for version in [version for each, version in opened if each == collection_id and version not in wanted]:
+                self.drop(collection_id, version)
+            for name in set(inside.get(collection_id, ())) - {_slug(version) for version in wanted}:
+                shutil.rmtree(self._folder / collection_id / name, ignore_errors=True)
         return existing
 
     def _run(self) -> None:
@@ -243,17 +354,19 @@ class IndexSet:
             changed = set(
                 session.scalars(sa.select(ChangeRow.collection_id).where(ChangeRow.seq > self._seen).distinct())
             )
-        existing = self._drop_deleted()
+        existing = self._drop_unwanted()
         if self._seen < 0 or newest < self._seen:  # the first round, or a database that was put back
             changed = set(existing)
-        for collection_id in existing:
+        for collection_id, known in existing.items():
             if self._stopping.is_set():
                 return
-            if collection_id in changed:
-                self.catch_up(collection_id)
-            entry = self._open.get(collection_id)
-            if entry is not None and _save_is_due(entry):
-                self._save(entry)
+            if collection_id in changed or self._followed.get(collection_id) != known:
+                self._follow(collection_id, known)
+                self._followed[collection_id] = known
+            for version in known.kept_up:
+                entry = self._open.get((collection_id, version))
+                if entry is not None and _save_is_due(entry):
+                    self._save(entry)
         self._seen = newest
 
     def _save(self, entry: _Open) -> None:

@@ -24,7 +24,7 @@ from sqlalchemy.orm import Session
 from keepstone.platform.database import Database
 from keepstone.platform.database.tables import ChangeRow, ChunkRow, EmbeddingRow
 from keepstone.retrieval.analysis import tokens
-from keepstone.retrieval.embeddings import from_bytes
+from keepstone.retrieval.embeddings import batched, from_bytes
 from keepstone.retrieval.indexes.base import UNBUILT, ChunkIndex, LexicalIndex, Position, VectorIndex
 from keepstone.retrieval.indexes.bm25 import Bm25Index
 from keepstone.retrieval.indexes.hnsw import HnswIndex
@@ -72,9 +72,8 @@ class _Row:
 
     id: int
     text: str
-    embedding_key: str
     vector: NDArray[np.float32] | None
-    """None when it is of another encoder, or missing."""
+    """None while there is none of this encoder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +90,7 @@ class CollectionIndex:
         collection_id: whose.
         vectors: one half.
         words: the other half.
-        encoder_version: only vectors of this encoder are indexed.
+        encoder_version: only vectors of this encoder are indexed; kept as an attribute.
         dimension: their length.
     """
 
@@ -106,7 +105,7 @@ class CollectionIndex:
     ) -> None:
         self.collection_id = collection_id
         self.vectors, self.words = vectors, words
-        self._encoder_version, self._dimension = encoder_version, dimension
+        self.encoder_version, self._dimension = encoder_version, dimension
         self._applying = threading.Lock()
 
     @classmethod
@@ -145,6 +144,16 @@ class CollectionIndex:
         """
         with self._applying:
             return self._catch_up(database)
+
+    def fill(self, database: Database) -> int:
+        """Take in the vectors that were made after their chunks had been applied; return how many there were."""
+        with self._applying, database.reading() as session:
+            held = set(self.vectors.ids().tolist())
+            absent = [each for each in session.scalars(self._with_vector()) if each not in held]
+            for some in batched(absent, _BATCH):
+                # Those that are removed meanwhile have a change ahead of this position, which takes them out again.
+                self._apply(self.vectors, [], self._rows(session, some), self.vectors.position)
+        return len(absent)
 
     def rebuild(self, database: Database) -> int:
         """Throw both halves away and build them from the chunks; return how many there are."""
@@ -203,10 +212,10 @@ class CollectionIndex:
         if position.seq == 0:
             return session.scalar(mine.limit(1)) is None
         now = self._position_at(session, position.seq)
-        chunk, _, embedding_key = position.check.partition(":")
-        chunk_now, _, key_now = now.check.partition(":")
-        # A chunk that was removed since then has no key any more.
-        return chunk == chunk_now and (not embedding_key or not key_now or embedding_key == key_now)
+        chunk, _, text_hash = position.check.partition(":")
+        chunk_now, _, hash_now = now.check.partition(":")
+        # A chunk that was removed since then has no hash any more.
+        return chunk == chunk_now and (not text_hash or not hash_now or text_hash == hash_now)
 
     def _newest(self, session: Session) -> Position:
         newest = sa.select(sa.func.max(ChangeRow.seq)).where(ChangeRow.collection_id == self.collection_id)
@@ -215,11 +224,11 @@ class CollectionIndex:
 
     def _position_at(self, session: Session, seq: int) -> Position:
         row = session.execute(
-            sa.select(ChangeRow.chunk_id, ChangeRow.added, ChunkRow.embedding_key)
+            sa.select(ChangeRow.chunk_id, ChangeRow.added, ChunkRow.indexed_sha256)
             .outerjoin(ChunkRow, ChunkRow.id == ChangeRow.chunk_id)
             .where(ChangeRow.seq == seq, ChangeRow.collection_id == self.collection_id)
         ).first()
-        return Position(seq, f"{'+' if row.added else '-'}{row.chunk_id}:{row.embedding_key or ''}" if row else "")
+        return Position(seq, f"{'+' if row.added else '-'}{row.chunk_id}:{row.indexed_sha256 or ''}" if row else "")
 
     def _build(self, database: Database, halves: Sequence[ChunkIndex]) -> int:
         """Fill empty halves from the chunks.
@@ -278,30 +287,30 @@ class CollectionIndex:
         if not ids:
             return []
         found = session.execute(
-            sa.select(
-                ChunkRow.id,
-                ChunkRow.context,
-                ChunkRow.text,
-                ChunkRow.embedding_key,
-                EmbeddingRow.encoder,
-                EmbeddingRow.vector,
-            )
-            .outerjoin(EmbeddingRow, EmbeddingRow.key == ChunkRow.embedding_key)
+            sa.select(ChunkRow.id, ChunkRow.context, ChunkRow.text, EmbeddingRow.vector)
+            .outerjoin(EmbeddingRow, self._is_its_vector())
             .where(ChunkRow.id.in_(ids), ChunkRow.collection_id == self.collection_id)
             .order_by(ChunkRow.id)
         )
         return [
-            _Row(
-                chunk_id,
-                f"{context}\n{text}" if context else text,
-                embedding_key,
-                self._vector(chunk_id, encoder, vector),
-            )
-            for chunk_id, context, text, embedding_key, encoder, vector in found
+            _Row(chunk_id, f"{context}\n{text}" if context else text, self._vector(chunk_id, vector))
+            for chunk_id, context, text, vector in found
         ]
 
-    def _vector(self, chunk_id: int, encoder: str | None, stored: bytes | None) -> NDArray[np.float32] | None:
-        if encoder != self._encoder_version or stored is None:
+    def _with_vector(self) -> sa.Select[int]:
+        return (
+            sa.select(ChunkRow.id)
+            .join(EmbeddingRow, self._is_its_vector())
+            .where(ChunkRow.collection_id == self.collection_id)
+            .order_by(ChunkRow.id)
+        )
+
+    def _is_its_vector(self) -> sa.ColumnElement[bool]:
+        same_text = EmbeddingRow.text_sha256 == ChunkRow.indexed_sha256
+        return sa.and_(same_text, EmbeddingRow.encoder == self.encoder_version)
+
+    def _vector(self, chunk_id: int, stored: bytes | None) -> NDArray[np.float32] | None:
+        if stored is None:
             return None
         vector = from_bytes(stored)
         if vector.shape == (self._dimension,) and np.isfinite(vector).all():
@@ -310,14 +319,14 @@ class CollectionIndex:
         return None
 
     def _compare(self, session: Session) -> IndexReport:
-        rows = session.execute(
-            sa.select(ChunkRow.id, EmbeddingRow.encoder)
-            .outerjoin(EmbeddingRow, EmbeddingRow.key == ChunkRow.embedding_key)
-            .where(ChunkRow.collection_id == self.collection_id)
-        ).all()
-        all_ids = {row.id for row in rows}
+        mine = ChunkRow.collection_id == self.collection_id
+        all_ids = set(session.scalars(sa.select(ChunkRow.id).where(mine)))
         # While a collection is being encoded anew, chunks of the former encoder have words only.
-        to_encode = {row.id for row in rows if row.encoder in (None, self._encoder_version)}
+        has_any = sa.exists().where(EmbeddingRow.text_sha256 == ChunkRow.indexed_sha256)
+        to_encode = {
+            *session.scalars(self._with_vector()),
+            *session.scalars(sa.select(ChunkRow.id).where(mine, ~has_any)),
+        }
         held = set(self.vectors.ids().tolist())
         sample = random.sample(sorted(held & to_encode), min(_SAMPLED_VECTORS, len(held & to_encode)))
         wrong = [

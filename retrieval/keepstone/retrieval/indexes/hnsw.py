@@ -69,6 +69,7 @@ class HnswIndex:
         self._graph = self._new_graph(_FIRST_CAPACITY)
         self._table = VectorTable(dimension)
         self._position = self._durable = UNBUILT
+        self._unsaved = False
         self._load()
 
     @property
@@ -110,6 +111,7 @@ class HnswIndex:
             with self._lock.writing():
                 self._add(some, vectors)
         with self._lock.writing():
+            self._unsaved = self._unsaved or bool(removed or new) or position != self._durable
             self._position = position
 
     def search(
@@ -133,13 +135,14 @@ class HnswIndex:
             (self._folder / _SIDECAR).unlink(missing_ok=True)
             self._graph, self._table = self._new_graph(_FIRST_CAPACITY), VectorTable(self._dimension)
             self._position = self._durable = UNBUILT
+            self._unsaved = False
         self._remove_snapshots(keep="")
 
     def save(self) -> None:
         """Write the snapshot."""
         with self._lock.reading():
             position = self._position
-            if position == self._durable:
+            if not self._unsaved:
                 return
             name = f"vectors-{position.seq}-{secrets.token_hex(4)}"
             graph, table = self._folder / f"{name}.hnsw", self._folder / f"{name}.npy"
@@ -161,7 +164,7 @@ class HnswIndex:
                 graph.unlink(missing_ok=True)
                 table.unlink(missing_ok=True)
                 raise
-            self._durable = position
+            self._durable, self._unsaved = position, False
         self._remove_snapshots(keep=name)
 
     def close(self) -> None:

@@ -30,7 +30,7 @@ from keepstone.platform.errors import Conflict, Forbidden, storage_errors
 from keepstone.platform.jobs import JobInfo, Jobs
 from keepstone.platform.serving.engine import Engine
 from keepstone.platform.settings import AnsweringSettings
-from keepstone.retrieval.encoder import Encoder
+from keepstone.retrieval.encoders import Encoders
 from keepstone.retrieval.indexes.catalog import IndexSet
 from keepstone.retrieval.indexes.files import write_atomically
 from keepstone.retrieval.search import Searcher
@@ -60,7 +60,7 @@ class DatasetBuilder:
     Args:
         database: where collections and feedback are.
         searcher: for the round trip and the negatives.
-        encoder: the one that search uses.
+        encoders: those that search uses.
         indexes: brought up to the database before a build.
         engine: the language model, whose tokens are counted.
         connect: gives a client of it for an event loop of its own; closed after use.
@@ -75,7 +75,7 @@ class DatasetBuilder:
         *,
         database: Database,
         searcher: Searcher,
-        encoder: Encoder,
+        encoders: Encoders,
         indexes: IndexSet,
         engine: Engine,
         connect: Callable[[], Engine],
@@ -84,7 +84,7 @@ class DatasetBuilder:
         datasets: Datasets,
         jobs: Jobs,
     ) -> None:
-        self._database, self._searcher, self._encoder, self._indexes = database, searcher, encoder, indexes
+        self._database, self._searcher, self._encoders, self._indexes = database, searcher, encoders, indexes
         self._engine, self._connect, self._model, self._answering = engine, connect, model, answering
         self._jobs = jobs
         self.datasets = datasets
@@ -217,7 +217,7 @@ class DatasetBuilder:
             collection_id=corpus.collection_id,
             collection=corpus.collection,
             change_sequence=corpus.change_sequence,
-            encoder=self._encoder.version,
+            encoder=self._indexes.get(corpus.collection_id).encoder_version,
             model=self._model.name,
             model_version=self._model.version,
             question_source=self.source_of(config),
@@ -245,7 +245,7 @@ class DatasetBuilder:
             corpus,
             searcher=self._searcher,
             scope=scope,
-            encoder=self._encoder,
+            encoder=self._encoders.get(self._indexes.get(corpus.collection_id).encoder_version),
             budget=PromptBudget.of(self._answering, self._engine.max_model_len, self._engine.count_tokens),
             config=config,
         )

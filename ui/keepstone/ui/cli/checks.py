@@ -190,11 +190,11 @@ def _models(settings: Settings) -> Finding:
 
 
 def _encoder(settings: Settings) -> Finding:
+    from keepstone.retrieval.encoders import open_encoder
     from keepstone.ui.cli.models import opened_registry
-    from keepstone.ui.runtime import open_encoder
 
     with opened_registry() as registry:
-        encoder = open_encoder(settings.encoder, registry)
+        encoder = open_encoder(registry.get(settings.encoder.model), settings.encoder)
     length = len(encoder.encode_query("Does it work?"))
     return "ok", f"{settings.encoder.model} makes vectors of {length} numbers", None
 

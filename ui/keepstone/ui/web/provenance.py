@@ -16,6 +16,7 @@ _LABELS: Final = {
     "versions.prompt": "Prompt version",
     "versions.style": "Style of answering",
     "index.sequence": "State of the index",
+    "index.encoders": "Encoder of each collection",
     "index.query_language": "Language of the question",
     "evidence.strength": "Evidence",
     "evidence.threshold": "Evidence needed",
