@@ -91,6 +91,7 @@ class Answerer:
         max_tokens: int | None = None,
         temperature: float | None = None,
         findings: Findings | None = None,
+        instructions: str = "",
     ) -> AsyncGenerator[AnswerEvent, None]:
         """Yield `Searching`, `Found`, `TextDelta`s and `Finished`.
 
@@ -104,6 +105,7 @@ class Answerer:
             max_tokens: longest answer; None takes the setting.
             temperature: randomness; None takes the setting.
             findings: what an agent found, to answer from; whether that is enough is judged as for any question.
+            instructions: the asker's wishes for the answer, of use to models that write.
 
         Raises:
             InvalidInput: the question is empty.
@@ -115,13 +117,15 @@ class Answerer:
         question = question.replace("\0", "").strip()
         if not question:
             raise InvalidInput("The question is empty", fix="Type a question")
+        findings = findings or Findings(())
         recent = tuple(history[-_HISTORY_TURNS:])
-        standalone = await condense(self._engine, question, recent, rewrite=self._model.style == "write")
+        standalone = findings.standalone or await self.standalone(question, recent)
         yield Searching(standalone)
-        search = partial(self._search, principal, question, standalone, findings=findings or Findings(()))
+        search = partial(self._search, principal, question, standalone, findings=findings)
         draft = await run_sync(search, collections, started)
         yield Found(draft.passages, draft.answer_id)
         try:
+            draft.instructions = instructions
             async with aclosing(self._write(draft, recent, max_tokens, temperature)) as pieces:
                 async for piece in pieces:
                     draft.clock("first_token")
@@ -134,6 +138,15 @@ class Answerer:
             with anyio.CancelScope(shield=True):
                 answer = await run_sync(self._finish, draft)
         yield Finished(answer)
+
+    async def standalone(self, question: str, history: Sequence[Message]) -> str:
+        """Return the question as it would be asked without the conversation.
+
+        Raises:
+            EngineUnavailable: the language model does not answer.
+        """
+        rewrite = self._model.style == "write"
+        return await condense(self._engine, question, history[-_HISTORY_TURNS:], rewrite=rewrite)
 
     def _search(
         self,
@@ -221,7 +234,9 @@ class Answerer:
     ) -> AsyncGenerator[str, None]:
         """Yield the answer in the model's own words, as they come; nothing when it refuses to answer."""
         request = ChatRequest(
-            messages=write_prompt(draft.question, draft.passages, history, draft.findings.notes),
+            messages=write_prompt(
+                draft.question, draft.passages, history, draft.findings.notes, instructions=draft.instructions
+            ),
             max_tokens=max_tokens or self._settings.max_answer_tokens,
             temperature=self._settings.temperature if temperature is None else temperature,
             grammar=citing_grammar([passage.number for passage in draft.passages]),

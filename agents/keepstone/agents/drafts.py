@@ -32,6 +32,7 @@ class Draft:
     started: float
     findings: Findings
     answer_id: str
+    instructions: str = ""
     content: str = ""
     claims: list[Claim] = field(default_factory=list)
     outcome: Outcome = "stopped"

@@ -32,10 +32,21 @@ _FENCE = re.compile(r"<\s*/?\s*passage", re.IGNORECASE)
 
 
 def write_prompt(
-    question: str, passages: Sequence[Passage], history: Sequence[Message], notes: Sequence[str] = ()
+    question: str,
+    passages: Sequence[Passage],
+    history: Sequence[Message],
+    notes: Sequence[str] = (),
+    *,
+    instructions: str = "",
 ) -> tuple[Message, ...]:
     """Return the prompt for an answer in the model's own words; it may use the notes as well as the passages."""
-    return (Message("system", _WRITE), *history, _asked(question, passages, notes))
+    system = Message("system", f"{_WRITE}\n\n{wishes(instructions)}" if instructions else _WRITE)
+    return (system, *history, _asked(question, passages, notes))
+
+
+def wishes(instructions: str) -> str:
+    """Return the asker's instructions as prompts have them: behind what is Keepstone's own, which they cannot undo."""
+    return f"The asker's instructions, as far as they agree with the above: {instructions}"
 
 
 def choose_prompt(question: str, sentences: Sequence[str]) -> tuple[Message, ...]:

@@ -33,7 +33,7 @@ def provenance_record(
             "query_language": result.query_language,
         },
         "evidence": dict(evidence),
-        "passages": [_passage_record(passage) for passage in passages],
+        "passages": [passage_record(passage) for passage in passages],
         "claims": [asdict(claim) for claim in claims],
         "tokens": dict(tokens),
         "finish_reason": finish_reason,
@@ -81,7 +81,8 @@ def store_answer(
     )
 
 
-def _passage_record(passage: Passage) -> dict[str, Any]:
+def passage_record(passage: Passage) -> dict[str, Any]:
+    """Return a passage as the record names it."""
     hit = passage.hit
     return {
         "number": passage.number,

@@ -54,6 +54,8 @@ class Findings:
     """Facts that were worked out and stand in no document, such as `3 * 860 = 2580`."""
     answer_id: str | None = None
     """Under which the answer is to be stored; None makes one."""
+    standalone: str | None = None
+    """The question as it was searched for; None lets it be made of the conversation."""
     record: Mapping[str, Any] = field(default_factory=dict)
     """How it was found, in JSON: the part `agent` of the provenance record."""
 

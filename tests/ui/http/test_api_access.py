@@ -23,6 +23,9 @@ _READING = {
     ("POST", "/v1/agent/runs"),
     ("POST", "/v1/agent/runs/{run_id}/cancel"),
     ("DELETE", "/v1/agent/runs/{run_id}"),
+    ("POST", "/v1/responses"),
+    ("POST", "/v1/responses/{response_id}/cancel"),
+    ("DELETE", "/v1/responses/{response_id}"),
 }
 _BODIES: dict[str, object] = {
     "/v1/chat/completions": {"model": "secret", "messages": [{"role": "user", "content": "Hello?"}]},
@@ -55,6 +58,7 @@ def secrets_of_admin(runtime: Runtime) -> dict[str, str]:
         "answer_id": "ans_0",
         "key_id": "key_0",
         "run_id": "run_0",
+        "response_id": "resp_0",
         "reference": "dataset-00000000",
         "whom": "admin",
     }

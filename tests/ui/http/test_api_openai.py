@@ -175,7 +175,7 @@ def test_anothers_collection_does_not_hide_the_model_of_its_name(
 
 def test_models_tell_their_kind(api: openai.OpenAI) -> None:
     kinds = {model.id: model.model_extra["keepstone"]["kind"] for model in api.models.list()}
-    assert kinds == {"manual": "collection", "scripted": "llm", "all-minilm-l6-v2": "encoder"}
+    assert kinds == {"manual": "collection", "*": "collections", "scripted": "llm", "all-minilm-l6-v2": "encoder"}
     assert api.models.retrieve("manual").model_extra["keepstone"]["documents"] == 1
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -17,26 +18,48 @@ from keepstone.platform.errors import NotFound
 from keepstone.retrieval.types import Hit
 
 _RANK_CONSTANT: Final = 60
+_RETURNED_CHARS: Final = 2000
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _SIGN = re.compile(r"\S\s*[-+*/^×÷%−]|[a-z]")
 
 
-async def gather(state: RunState, context: ToolContext, *, run_id: str, answer_id: str) -> Findings:
+async def gather(
+    state: RunState, context: ToolContext, *, run_id: str, answer_id: str, functions: Collection[str] = ()
+) -> Findings:
     """Return the passages that the tools found and that the principal may still read, best first.
 
     The lists of the calls are merged by reciprocal rank fusion (Cormack et al., SIGIR 2009), since the scores of
-    different searches cannot be compared.
+    different searches cannot be compared. What the caller's functions returned is noted.
     """
     hits = await run_sync(_hits, state, context)
-    notes = tuple(note for note in dict.fromkeys(state.notes) if _grounded(note, state.question, hits))
-    return Findings(hits=hits, notes=notes, answer_id=answer_id, record=_record(state, run_id))
+    worked_out = (note for note in dict.fromkeys(state.notes) if _grounded(note, state.question, hits))
+    notes = (*worked_out, *_returned(state, functions))
+    record = _record(state, run_id)
+    return Findings(hits=hits, notes=notes, answer_id=answer_id, standalone=state.standalone, record=record)
+
+
+def found_in(steps: Sequence[Mapping[str, Any]]) -> Iterator[list[list[Any]]]:
+    """Yield the passages of each call that found some, best first, as `RunState.steps` has them."""
+    for step in steps:
+        for seen in step["observations"]:
+            if seen.get("found"):
+                yield seen["found"]
+
+
+def _returned(state: RunState, functions: Collection[str]) -> Iterator[str]:
+    """Yield what the caller's functions returned, each with its call."""
+    for step in state.steps:
+        for call, seen in zip(step["calls"], step["observations"], strict=False):
+            if call["tool"] in functions:
+                arguments = ", ".join(f"{name}={value!r}" for name, value in call["arguments"].items())
+                yield f"{call['tool']}({arguments}) returned: {seen['text'][:_RETURNED_CHARS]}"
 
 
 def _hits(state: RunState, context: ToolContext) -> tuple[Hit, ...]:
     scores: dict[int, float] = defaultdict(float)
     best: dict[int, list[Any]] = {}
-    for ranking in state.found:
+    for ranking in found_in(state.steps):
         for rank, row in enumerate(ranking, 1):
             scores[row[0]] += 1.0 / (_RANK_CONSTANT + rank)
             best.setdefault(row[0], row)

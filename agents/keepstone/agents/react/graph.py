@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph import END, START, StateGraph
@@ -19,16 +19,19 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import Runtime
 
 from keepstone.agents.answering import Answerer
+from keepstone.agents.react.brief import Brief
 from keepstone.agents.react.decisions import STEP_TOKENS, Call, Decision, decision_schema, read_decision
-from keepstone.agents.react.findings import gather
+from keepstone.agents.react.findings import found_in, gather
+from keepstone.agents.react.plain import answer_plainly
 from keepstone.agents.react.prompts import agent_prompt
-from keepstone.agents.react.types import Budget, Called, Ended, Observed, RunState, Thought
+from keepstone.agents.react.telling import observed_event
+from keepstone.agents.react.types import Budget, Called, Ended, RunState, Thought
 from keepstone.agents.tools.base import Observation, Tool, ToolContext
 from keepstone.agents.types import Finished
 from keepstone.platform.errors import LimitExceeded
 from keepstone.platform.serving.engine import ChatRequest, Engine
 
-Node = Literal["decide", "act", "answer"]
+Node = Literal["decide", "act", "answer", "__end__"]
 Update = dict[str, Any]
 
 _KNOWN = "You have this already: see the observation above."
@@ -36,6 +39,7 @@ _MARGIN = 32
 _UNREADABLE_AT_MOST = 2
 _CALLED_AT_MOST = 3
 _SEARCHED_CHARS = 1000
+_WAITING: Final = {"text": "The caller makes this call.", "error": False, "waiting": True}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +50,8 @@ class RunContext:
     answer_id: str
     """Under which the answer will be stored."""
     tools: Mapping[str, Tool]
+    """All that may be called, the caller's functions among them."""
+    brief: Brief
     context: ToolContext
     engine: Engine
     answerer: Answerer
@@ -70,21 +76,26 @@ def build_graph(saver: BaseCheckpointSaver[int]) -> AgentGraph:
     return graph.compile(checkpointer=saver)
 
 
-def first_state(question: str, tools: Mapping[str, Tool]) -> RunState:
+def first_state(question: str, standalone: str, tools: Mapping[str, Tool], brief: Brief) -> RunState:
     """Return the state that a run begins with: where there is a search, the question itself is searched for first.
 
     That spares the model a step, and even one that cannot phrase a query gets what a plain question would find.
     """
-    if "search" not in tools:
-        return RunState(question)
-    call = {"tool": "search", "arguments": {"query": question[:_SEARCHED_CHARS]}}
-    step = {"thought": "First I search for the question itself.", "calls": [call], "observations": [], "tokens": 0}
-    return RunState(question, steps=[step])
+    state = RunState(
+        question, standalone, steps=[dict(step) for step in brief.steps], carried=len(brief.steps), notes=[*brief.notes]
+    )
+    if not tools:
+        state.ended = "model"
+    elif "search" in tools and not any(found_in(state.steps)):
+        call = {"tool": "search", "arguments": {"query": standalone[:_SEARCHED_CHARS]}}
+        step = {"thought": "First I search for the question itself.", "calls": [call], "observations": [], "tokens": 0}
+        state.steps.append(step)
+    return state
 
 
 def _next(state: RunState) -> Node:
     if state.ended:
-        return "answer"
+        return "answer" if state.outcome is None else "__end__"
     waiting = bool(state.steps) and len(state.steps[-1]["observations"]) < len(state.steps[-1]["calls"])
     return "act" if waiting else "decide"
 
@@ -97,7 +108,15 @@ async def _decide(state: RunState, runtime: Runtime[RunContext]) -> Update:
         return {"ended": spent}
     tools = list(run.tools.values())
     room = run.engine.max_model_len - STEP_TOKENS - _MARGIN
-    messages = agent_prompt(state.question, state.steps, tools, room=room, count=run.count)
+    messages = agent_prompt(
+        state.question,
+        state.steps,
+        tools,
+        room=room,
+        count=run.count,
+        history=run.brief.history,
+        instructions=run.brief.instructions,
+    )
     request = ChatRequest(messages=messages, max_tokens=STEP_TOKENS, json_schema=decision_schema(tools))
     try:
         async with asyncio.timeout(run.budget.seconds - state.seconds):
@@ -106,7 +125,8 @@ async def _decide(state: RunState, runtime: Runtime[RunContext]) -> Update:
         ended: Ended = "room" if isinstance(error, LimitExceeded) else "seconds"
         return {"ended": ended, "seconds": state.seconds + time.monotonic() - began}
     tokens = reply.prompt_tokens + reply.completion_tokens
-    update: Update = {"tokens": state.tokens + tokens, "unreadable": 0}
+    written = state.written + reply.completion_tokens
+    update: Update = {"tokens": state.tokens + tokens, "written": written, "unreadable": 0}
     step: dict[str, Any] = {"thought": "", "calls": [], "observations": [], "tokens": tokens}
     try:
         decision = read_decision(reply.text, run.tools)
@@ -139,25 +159,30 @@ async def _act(state: RunState, runtime: Runtime[RunContext]) -> Update:
     step = state.steps[-1]
     calls = [Call(each["tool"], each["arguments"]) for each in step["calls"]]
     made = dict(state.made)
+    theirs = {function.name for function in run.brief.functions}
     work: list[asyncio.Task[Observation] | None] = []
     async with asyncio.TaskGroup() as group:
-        for call in calls:
-            runtime.stream_writer(Called(number, call.tool, call.arguments))
+        for at, call in enumerate(calls):
+            runtime.stream_writer(Called(number, call.tool, call.arguments, at))
             made[call.key] = made.get(call.key, 0) + 1
-            fresh = made[call.key] == 1
-            work.append(group.create_task(_call(run, call)) if fresh else None)
-    observed = [task.result() if task else Observation(_KNOWN, error=True) for task in work]
+            ours = made[call.key] == 1 and call.tool not in theirs
+            work.append(group.create_task(_call(run, call)) if ours else None)
     limit = max(400, 2 * run.engine.max_model_len // (1 + len(calls)))
-    texts = [each.text.replace("\0", "") for each in observed]
-    texts = [text if len(text) <= limit else f"{text[:limit]}…" for text in texts]
-    for call, text, each in zip(calls, texts, observed, strict=True):
-        runtime.stream_writer(Observed(number, call.tool, text, each.error))
-    seen = [{"text": text, "error": each.error} for text, each in zip(texts, observed, strict=True)]
+    seen: list[dict[str, Any]] = []
+    notes: list[str] = []
+    for at, (call, task) in enumerate(zip(calls, work, strict=True)):
+        if call.tool in theirs:
+            seen.append(_WAITING)
+            continue
+        observed = task.result() if task else Observation(_KNOWN, error=True)
+        seen.append(_as_seen(observed, limit))
+        runtime.stream_writer(observed_event(number, at, call.tool, seen[-1]))
+        notes += [observed.note] if observed.note else []
     done = {**step, "observations": seen, "ms": step.get("ms", 0.0) + _milliseconds(began)}
-    return {
+    update: Update = {"ended": "functions", "outcome": "waiting"} if _WAITING in seen else {}
+    return update | {
         "steps": [*state.steps[:-1], done],
-        "found": [*state.found, *(_ranking(each) for each in observed if each.hits)],
-        "notes": [*state.notes, *(each.note for each in observed if each.note)],
+        "notes": [*state.notes, *notes],
         "made": made,
         "seconds": state.seconds + time.monotonic() - began,
     }
@@ -171,12 +196,22 @@ async def _call(run: RunContext, call: Call) -> Observation:
 
 
 async def _answer(state: RunState, runtime: Runtime[RunContext]) -> Update:
-    """Answer from what was found, as chat does, with checked citations."""
+    """Answer from what was found, as chat does, with checked citations; without documents, as the bare model does."""
     run = runtime.context
-    findings = await gather(state, run.context, run_id=run.run_id, answer_id=run.answer_id)
+    if run.context.collections == ():
+        return await answer_plainly(state, run.brief, run.engine, run.count, runtime.stream_writer)
+    theirs = [function.name for function in run.brief.functions]
+    findings = await gather(state, run.context, run_id=run.run_id, answer_id=run.answer_id, functions=theirs)
     outcome = "stopped"
     answer = run.answerer.answer(
-        run.context.principal, state.question, collections=run.context.collections, findings=findings
+        run.context.principal,
+        state.question,
+        collections=run.context.collections,
+        history=run.brief.history,
+        instructions=run.brief.instructions,
+        max_tokens=run.brief.max_tokens,
+        temperature=run.brief.temperature,
+        findings=findings,
     )
     async with aclosing(answer) as events:
         async for event in events:
@@ -188,7 +223,7 @@ async def _answer(state: RunState, runtime: Runtime[RunContext]) -> Update:
 
 def _spent(state: RunState, budget: Budget) -> Ended | None:
     """Return the budget that is used up, if one is. The search for the question itself is no decision."""
-    decisions = sum(1 for step in state.steps if step["tokens"])
+    decisions = sum(1 for step in state.steps[state.carried :] if step["tokens"])
     if decisions >= budget.steps:
         return "steps"
     if state.tokens >= budget.tokens:
@@ -196,8 +231,11 @@ def _spent(state: RunState, budget: Budget) -> Ended | None:
     return "seconds" if state.seconds >= budget.seconds else None
 
 
-def _ranking(observed: Observation) -> list[list[Any]]:
-    return [[hit.chunk_id, hit.score, hit.dense_score, hit.lexical_score] for hit in observed.hits]
+def _as_seen(observed: Observation, limit: int) -> dict[str, Any]:
+    """Return an observation as the state keeps it, its text cut to what the prompt has room for."""
+    text = observed.text.replace("\0", "")
+    found = [[hit.chunk_id, hit.score, hit.dense_score, hit.lexical_score] for hit in observed.hits]
+    return {"text": text if len(text) <= limit else f"{text[:limit]}…", "error": observed.error, "found": found}
 
 
 def _as_json(call: Call) -> dict[str, Any]:

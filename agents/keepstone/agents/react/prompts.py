@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
+from keepstone.agents.prompts import wishes
 from keepstone.agents.tools.base import Tool
 from keepstone.platform.serving.engine import Message
 
@@ -30,7 +31,14 @@ _TOKENS_PER_MESSAGE = 8
 
 
 def agent_prompt(
-    question: str, steps: Sequence[Mapping[str, Any]], tools: Sequence[Tool], *, room: int, count: Callable[[str], int]
+    question: str,
+    steps: Sequence[Mapping[str, Any]],
+    tools: Sequence[Tool],
+    *,
+    room: int,
+    count: Callable[[str], int],
+    history: Sequence[Message] = (),
+    instructions: str = "",
 ) -> tuple[Message, ...]:
     """Return the prompt for the next step.
 
@@ -40,8 +48,12 @@ def agent_prompt(
         tools: that may be called.
         room: longest prompt, in tokens. Where it is not enough, the oldest observations are left out.
         count: counts tokens, as the engine does.
+        history: the turns before the question; as many of the last ones as half the room holds.
+        instructions: the asker's wishes.
     """
-    opening = (Message("system", _system(tools)), Message("user", f"Question: {question}"))
+    system = Message("system", _system(tools) + (f"\n\n{wishes(instructions)}" if instructions else ""))
+    before = recent(history, room // 2, count)
+    opening = (system, *before, Message("user", f"Question: {question}"))
     left = room - sum(count(each.content) + _TOKENS_PER_MESSAGE for each in opening)
     turns: list[tuple[Message, Message]] = []
     for step in reversed(steps):
@@ -53,6 +65,30 @@ def agent_prompt(
         left -= count(seen.content) + cost
         turns.append((said, seen))
     return (*opening, *(message for turn in reversed(turns) for message in turn))
+
+
+def recent(history: Sequence[Message], room: int, count: Callable[[str], int]) -> tuple[Message, ...]:
+    """Return as many of the last turns as fit, beginning with one of the user's.
+
+    Args:
+        history: the turns, the oldest first.
+        room: tokens that they may take.
+        count: counts tokens, as the engine does.
+    """
+    kept: list[Message] = []
+    for message in reversed(history):
+        room -= count(message.content) + _TOKENS_PER_MESSAGE
+        if room < 0:
+            break
+        kept.insert(0, message)
+    while kept and kept[0].role != "user":
+        kept.pop(0)
+    return tuple(kept)
+
+
+def show_observations(steps: Sequence[Mapping[str, Any]]) -> str:
+    """Return what the tools answered in all steps, fenced."""
+    return "\n".join(_seen(step) for step in steps if step["observations"])
 
 
 def _system(tools: Sequence[Tool]) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from keepstone.agents.react.brief import Brief
 from keepstone.agents.react.types import Budget, RunOutcome
 from keepstone.platform.access import Action, Principal, authorize, find_collection
 from keepstone.platform.database import Database
@@ -46,14 +47,24 @@ class AgentRunDetails:
 
     run: AgentRun
     steps: tuple[Mapping[str, Any], ...]
-    """`{"thought", "calls", "observations", "tokens", "ms"}` each."""
+    """As `RunState.steps` has them."""
+    carried: int
+    """How many of them an earlier run did."""
+    notes: tuple[str, ...]
     ended: str | None
     """Why it went on to its answer: see `types.Ended`."""
     tokens: int
+    written: int
+    """How many of the tokens the model wrote."""
     seconds: float
     answer_id: str | None
-    """None until it is stored."""
+    """None until it is stored, and where there were no documents."""
     answer: str | None
+    record: Mapping[str, Any]
+    """The answer's provenance; empty without one."""
+    cut: bool
+    """Whether the answer was cut by its token budget."""
+    brief: Brief
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +76,7 @@ class StoredRun:
     collections: tuple[str, ...] | None
     question: str
     budget: Budget
+    brief: Brief
     answer_id: str
     outcome: RunOutcome | None = None
     """That of its answer, when it is over already."""
@@ -77,7 +89,12 @@ class RunRecords:
         self._database = database
 
     def begin(
-        self, principal: Principal, question: str, collections: Sequence[str] | None, budget: Budget
+        self,
+        principal: Principal,
+        question: str,
+        collections: Sequence[str] | None,
+        budget: Budget,
+        brief: Brief | None = None,
     ) -> StoredRun:
         """Store a new run.
 
@@ -95,6 +112,7 @@ class RunRecords:
                 collections=ids,
                 question=question,
                 budget=asdict(budget),
+                brief=brief.to_json() if brief else None,
             )
             session.add(row)
             session.flush()
@@ -146,11 +164,17 @@ class RunRecords:
             return AgentRunDetails(
                 run=_info(row),
                 steps=tuple(values.get("steps", ())),
+                carried=values.get("carried", 0),
+                notes=tuple(values.get("notes", ())),
                 ended=values.get("ended"),
                 tokens=values.get("tokens", 0),
+                written=values.get("written", 0),
                 seconds=round(values.get("seconds", 0.0), 3),
                 answer_id=answer.id if answer else None,
-                answer=answer.content if answer else None,
+                answer=answer.content if answer else values.get("text") or None,
+                record=answer.record if answer else {},
+                cut=answer.record.get("finish_reason") == "length" if answer else values.get("cut", False),
+                brief=Brief.of_json(row.brief),
             )
 
     def recent(self, principal: Principal, limit: int) -> list[AgentRun]:
@@ -182,8 +206,8 @@ class RunRecords:
 
 def outcome_of(run: AgentRun) -> RunOutcome:
     """Return how a run ended; `stopped` for one that has not."""
-    known: dict[str, RunOutcome] = {"answered": "answered", "declined": "declined", "cancelled": "cancelled"}
-    return "stopped" if run.state == RUNNING else known.get(run.outcome or "", "failed")
+    known: tuple[RunOutcome, ...] = ("answered", "declined", "waiting", "cancelled")
+    return "stopped" if run.state == RUNNING else next((each for each in known if each == run.outcome), "failed")
 
 
 def _find(session: Session, principal: Principal, run_id: str, action: Action) -> AgentRunRow:
@@ -201,6 +225,7 @@ def _stored(row: AgentRunRow, principal: Principal) -> StoredRun:
         collections=None if row.collections is None else tuple(row.collections),
         question=row.question,
         budget=Budget(**row.budget),
+        brief=Brief.of_json(row.brief),
         answer_id=row.answer_id,
     )
 

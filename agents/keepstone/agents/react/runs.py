@@ -20,18 +20,16 @@ import structlog
 from anyio.to_thread import run_sync
 
 from keepstone.agents.answering import Answerer
+from keepstone.agents.react.brief import Brief
 from keepstone.agents.react.live import LiveRun
 from keepstone.agents.react.records import AgentRun, AgentRunDetails, RunRecords, StoredRun, outcome_of
+from keepstone.agents.react.telling import told
 from keepstone.agents.react.types import (
     Budget,
-    Called,
-    Observed,
     RunEvent,
     RunFinished,
     RunOutcome,
     RunStarted,
-    StepEvent,
-    Thought,
 )
 from keepstone.agents.tools.base import Tool, ToolContext
 from keepstone.agents.types import Answer, Finished
@@ -47,6 +45,7 @@ if TYPE_CHECKING:
     from keepstone.agents.react.graph import AgentGraph
 
 _MAX_QUESTION_CHARS = 10_000
+_MAX_PROMPT_CHARS = 500_000
 _MAX_LIVE = 8
 _AT_ONCE_AFTER_RESTART = 4
 _ENGINE_POLL_S = 2.0
@@ -99,14 +98,16 @@ class AgentRuns:
         *,
         collections: Sequence[str] | None = None,
         budget: Budget | None = None,
+        brief: Brief | None = None,
     ) -> str:
         """Begin a run and return its id.
 
         Args:
             principal: whose documents are searched, and who alone may watch it.
-            question: what is to be answered; one that stands alone.
-            collections: names or ids; None means all readable ones.
+            question: what is to be answered.
+            collections: names or ids; None means all readable ones. With none at all the model answers by itself.
             budget: how far it may go; None takes the setting.
+            brief: what else there is to know.
 
         Raises:
             InvalidInput: the question is empty or far too long.
@@ -116,11 +117,12 @@ class AgentRuns:
         question = question.replace("\0", "").strip()
         if not question:
             raise InvalidInput("The question is empty", fix="Type a question")
-        if len(question) > _MAX_QUESTION_CHARS:
-            raise InvalidInput("The question is too long", fix=f"Use at most {_MAX_QUESTION_CHARS} characters")
+        longest = _MAX_QUESTION_CHARS if collections is None or collections else _MAX_PROMPT_CHARS
+        if len(question) > longest:
+            raise InvalidInput("The question is too long", fix=f"Use at most {longest} characters")
         if sum(owner == principal.id for owner in self._owners.values()) >= _MAX_LIVE:
             raise LimitExceeded(f"{_MAX_LIVE} of your runs are under way", fix="Wait for one, or cancel it")
-        stored = await run_sync(self._records.begin, principal, question, collections, budget or self.budget)
+        stored = await run_sync(self._records.begin, principal, question, collections, budget or self.budget, brief)
         live = self._open(stored.id, principal.id)
         live.task = asyncio.create_task(self._work(stored, live, fresh=True), name=stored.id)
         return stored.id
@@ -132,9 +134,10 @@ class AgentRuns:
         *,
         collections: Sequence[str] | None = None,
         budget: Budget | None = None,
+        brief: Brief | None = None,
     ) -> AsyncGenerator[RunEvent, None]:
         """Begin a run and yield its events; closing the iterator cancels it. Raises as `start` does."""
-        run_id = await self.start(principal, question, collections=collections, budget=budget)
+        run_id = await self.start(principal, question, collections=collections, budget=budget, brief=brief)
         try:
             async with aclosing(self.stream(principal, run_id)) as events:
                 async for event in events:
@@ -156,8 +159,9 @@ class AgentRuns:
         if live is None:
             # It may have ended between the two lines above.
             details = await run_sync(self._records.get, principal, run_id)
-            for told in _told(run_id, details.steps):
-                yield told
+            yield RunStarted(run_id)
+            for before in told(details.steps, details.carried):
+                yield before
             yield RunFinished(run_id, outcome_of(details.run), None, details.run.error)
             return
         async with aclosing(live.watch()) as events:
@@ -277,11 +281,12 @@ class AgentRuns:
 
         from keepstone.agents.react.graph import RunContext, expected_steps, first_state
 
-        tools = {tool.name: tool for tool in self._tools()}
+        tools = self._tools_of(stored)
         context = RunContext(
             run_id=stored.id,
             answer_id=stored.answer_id,
             tools=tools,
+            brief=stored.brief,
             context=ToolContext(stored.principal, stored.collections, self._database, self._searcher, self._library),
             engine=self._engine,
             answerer=self._answerer,
@@ -290,11 +295,13 @@ class AgentRuns:
         )
         config: Any = {"configurable": {"thread_id": stored.id}, "recursion_limit": expected_steps(stored.budget)}
         kept = None if fresh else await self._saver.aget_tuple(config)
-        values: dict[str, Any] = kept.checkpoint["channel_values"] if kept else {}
-        begin = None if kept else asdict(first_state(stored.question, tools))
-        for told in _told(stored.id, (begin or values)["steps"])[1:]:
-            live.add(told)
-        outcome: RunOutcome = values.get("outcome") or "stopped"
+        begin: dict[str, Any] | None = None
+        if kept is None:
+            standalone = await self._answerer.standalone(stored.question, stored.brief.history)
+            begin = asdict(first_state(stored.question, standalone, tools, stored.brief))
+        state = kept.checkpoint["channel_values"] if kept else begin or {}
+        for before in told(state["steps"], state.get("carried", 0)):
+            live.add(before)
         answer: Answer | None = None
         # Nothing leaves this machine, whatever langchain's variables say.
         with tracing_context(enabled=False):
@@ -303,8 +310,17 @@ class AgentRuns:
                 event = cast("RunEvent", written)  # langgraph types states, not what nodes write
                 live.add(event)
                 if isinstance(event, Finished):
-                    outcome, answer = event.answer.outcome, event.answer
-        return outcome, answer
+                    answer = event.answer
+        last = await self._saver.aget_tuple(config)
+        outcome: RunOutcome | None = last.checkpoint["channel_values"].get("outcome") if last else None
+        return outcome or "stopped", answer
+
+    def _tools_of(self, stored: StoredRun) -> dict[str, Tool]:
+        """Return what a run may call: without documents, only what its caller brought."""
+        offered = () if stored.collections == () else self._tools()
+        wanted = stored.brief.tools
+        ours = {tool.name: tool for tool in offered if wanted is None or tool.name in wanted}
+        return ours | {function.name: function.as_tool() for function in stored.brief.functions}
 
     async def _fail(self, run_id: str, live: LiveRun, error: KeepstoneError) -> None:
         log.warning("agent.stopped", run=run_id, code=error.code)
@@ -337,20 +353,3 @@ class AgentRuns:
         live.end()
         self._live.pop(run_id, None)
         self._owners.pop(run_id, None)
-
-
-def _told(run_id: str, steps: Sequence[Any]) -> list[StepEvent]:
-    """Return the events of steps that were done before."""
-    events: list[StepEvent] = [RunStarted(run_id)]
-    for number, step in enumerate(steps, 1):
-        if step["calls"] or step["thought"]:
-            events.append(Thought(number, step["thought"]))
-        seen = step["observations"] if step["calls"] else []
-        events += [
-            Called(number, call["tool"], call["arguments"]) for call, _ in zip(step["calls"], seen, strict=False)
-        ]
-        events += [
-            Observed(number, call["tool"], each["text"], each["error"])
-            for call, each in zip(step["calls"], seen, strict=False)
-        ]
-    return events

@@ -12,10 +12,11 @@ from typing import Any, Literal
 
 from keepstone.agents.types import Answer, AnswerEvent
 
-RunOutcome = Literal["answered", "declined", "stopped", "failed", "cancelled"]
-Ended = Literal["model", "steps", "tokens", "seconds", "loop", "unreadable", "room"]
+RunOutcome = Literal["answered", "declined", "waiting", "stopped", "failed", "cancelled"]
+"""That of the answer; `waiting`: the caller has to call functions of its own before there can be one."""
+Ended = Literal["model", "steps", "tokens", "seconds", "loop", "unreadable", "room", "functions"]
 """Why a run went on to its answer: the model was ready; a budget was used up; the same call came three times; the
-model's steps could not be read; the prompt had no room for more."""
+model's steps could not be read; the prompt had no room for more; or, without an answer: the caller has to act."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,22 +36,34 @@ class RunState:
     """Where a run is, as it is kept after every step. Every field is a value that JSON can hold."""
 
     question: str
+    standalone: str = ""
+    """The question as it would be asked without the conversation before it."""
     steps: list[dict[str, Any]] = field(default_factory=list)
-    """`{"thought", "calls": [{"tool", "arguments"}], "observations": [{"text", "error"}], "tokens", "ms"}`; a step
-    without observations has calls that are yet to be made, unless it has none."""
-    found: list[list[list[Any]]] = field(default_factory=list)
-    """The passages of each call that found some, best first: `[chunk id, score, dense score, lexical score]`."""
+    """`{"thought", "calls": [{"tool", "arguments"}], "observations": [{"text", "error", "found"}], "tokens", "ms"}`.
+
+    `found` are the passages that a call found, best first: `[chunk id, score, dense score, lexical score]`. A step
+    without observations has calls that are yet to be made, unless it has none; the observation of a call that the
+    caller has to make says `"waiting": true` instead.
+    """
+    carried: int = 0
+    """How many of the steps an earlier run did, which this one goes on from."""
     notes: list[str] = field(default_factory=list)
     """What tools worked out that stands in no document."""
     made: dict[str, int] = field(default_factory=dict)
     """How often each call was asked for."""
     tokens: int = 0
+    written: int = 0
+    """How many of the tokens the model wrote."""
     seconds: float = 0.0
     unreadable: int = 0
     """Decisions in a row that could not be read."""
     ended: str | None = None
     """One of `Ended`, once the run goes on to its answer."""
     outcome: str | None = None
+    text: str = ""
+    """The answer of a run without documents, in the model's own words; others are stored as answers."""
+    cut: bool = False
+    """Whether that answer was cut by its token budget."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +88,8 @@ class Called:
     step: int
     tool: str
     arguments: Mapping[str, Any]
+    call: int = 0
+    """Which of the step's calls, from 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +100,9 @@ class Observed:
     tool: str
     text: str
     error: bool
+    call: int = 0
+    found: tuple[tuple[int, float], ...] = ()
+    """The passages that it found, best first, by the ids of their chunks, with their scores."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -360,6 +360,10 @@ class AgentRunRow(Base):
     """Ids of the collections it works in; null means all that the principal may read."""
     question: Mapped[str] = mapped_column(sa.Text)
     budget: Mapped[dict[str, Any]]
+    brief: Mapped[dict[str, Any] | None] = mapped_column(sa.JSON)
+    """What it was told besides its question: the conversation before it, functions of the caller; null for nothing."""
+    worker: Mapped[str | None]
+    """Name of the process that has it; its sign of life is `updated_at`."""
     state: Mapped[str] = mapped_column(sa.String(16), default="running", index=True)
     """`running`, `finished`, `cancelled` or `failed`. One that runs goes on at the next start."""
     outcome: Mapped[str | None] = mapped_column(sa.String(16))

@@ -43,7 +43,7 @@ class NewRun(BaseModel, extra="forbid"):
     """What the agent is to find out."""
 
     question: Annotated[str, Field(max_length=10_000)]
-    collections: Annotated[list[str], Field(max_length=100)] | None = None
+    collections: Annotated[list[str], Field(min_length=1, max_length=100)] | None = None
     """Names or ids; null means all that the caller may read."""
     max_steps: Annotated[int, Field(ge=1, le=50)] | None = None
     """Most decisions of the model; null takes the setting."""
@@ -69,7 +69,8 @@ class RunDetails(Run):
     """A run with what was done in it."""
 
     steps: list[dict[str, Any]]
-    """`{"thought", "calls": [{"tool", "arguments"}], "observations": [{"text", "error"}], "tokens", "ms"}` each."""
+    """`{"thought", "calls": [{"tool", "arguments"}], "observations": [{"text", "error"}], "tokens", "ms"}` each. The
+    observations of calls that found passages have them as `found`: `[chunk id, score, dense score, lexical score]`."""
     ended: str | None
     """Why it went on to its answer: `model` (it was ready), `steps`, `tokens`, `seconds`, `loop`, `unreadable`, `room`.
     """

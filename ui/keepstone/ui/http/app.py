@@ -41,6 +41,7 @@ from keepstone.ui.http.gate import Gate
 from keepstone.ui.http.lookups import Lookups
 from keepstone.ui.http.mcp import McpEndpoint
 from keepstone.ui.http.origins import OriginGuard, normal_origins
+from keepstone.ui.http.responses import routes as responses
 from keepstone.ui.http.shield import Shield
 from keepstone.ui.version import version
 
@@ -48,8 +49,8 @@ if TYPE_CHECKING:
     from keepstone.ui.runtime import Runtime
 
 _SUBJECTS = (
-    agent, chat, models, embeddings, collections, documents, jobs, search, conversations, datasets, keys, registry,
-    runs, status, health, login,
+    agent, chat, responses, models, embeddings, collections, documents, jobs, search, conversations, datasets, keys,
+    registry, runs, status, health, login,
 )  # fmt: skip
 
 _MCP_HEADERS = ("mcp-protocol-version", "mcp-method", "mcp-name")

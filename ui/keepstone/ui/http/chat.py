@@ -1,8 +1,7 @@
 """`POST /v1/chat/completions` and `POST /v1/completions`, as OpenAI has them.
 
 `model` names a collection, which answers from its documents with citations (`wire` documents the extension field
-`keepstone`), or the language model itself. Where both have the same name the collection answers, and `llm/NAME` is the
-model.
+`keepstone`), all collections, or the language model itself: see `targets`.
 """
 
 from __future__ import annotations
@@ -12,15 +11,11 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
-import sqlalchemy as sa
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
-from starlette.concurrency import run_in_threadpool
 
 from keepstone.agents.types import Answer, AnswerEvent, Finished, TextDelta
-from keepstone.platform.access import Principal
-from keepstone.platform.database.tables import CollectionRow
-from keepstone.platform.errors import InvalidInput, NotFound, Unavailable, did_you_mean
+from keepstone.platform.errors import InvalidInput, NotFound, Unavailable
 from keepstone.platform.serving.engine import Message
 from keepstone.ui.http.dependencies import CurrentPrincipal, TheLookups, TheRuntime
 from keepstone.ui.http.forward import (
@@ -32,15 +27,12 @@ from keepstone.ui.http.forward import (
     json_object,
     text_of,
 )
-from keepstone.ui.http.lookups import Lookups
 from keepstone.ui.http.streams import DONE, EventResponse, event, unless_disconnected
+from keepstone.ui.http.targets import LLM_PREFIX, model_name, target_of
 from keepstone.ui.http.wire import Completion
-from keepstone.ui.runtime import Runtime
 
 router = APIRouter(prefix="/v1", tags=["openai"])
 
-LLM_PREFIX = "llm/"
-_WITH_NAME = sa.select(CollectionRow.id).where(CollectionRow.name == sa.bindparam("name"))
 _BODY = {"requestBody": {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}}}
 
 
@@ -60,18 +52,16 @@ async def chat_completions(
 ) -> Response:
     """Answer a conversation, from a collection or by the bare model."""
     body = await json_object(request)
-    name = _model_name(body)
+    name = model_name(body)
     principal.needs_scope("read")
-    collection = None
-    if not await _means_the_model(runtime, lookups, name):
-        collection = await run_in_threadpool(_collection_named, runtime, principal, name)
-    if collection is None:
+    collections = await target_of(runtime, lookups, principal, name)
+    if collections == ():
         return ForwardedResponse(runtime.engine, "/chat/completions", engine_body(body, CHAT_FIELDS, runtime.engine))
     question = _question(body)
     events = runtime.answerer.answer(
         principal,
         question.text,
-        collections=[collection],
+        collections=collections,
         history=question.history,
         max_tokens=question.max_tokens,
         temperature=question.temperature,
@@ -88,44 +78,12 @@ async def chat_completions(
 async def completions(request: Request, runtime: TheRuntime, principal: CurrentPrincipal) -> Response:
     """Continue a text by the bare model."""
     body = await json_object(request)
-    name = _model_name(body)
+    name = model_name(body)
     principal.needs_scope("read")
     if name.removeprefix(LLM_PREFIX) != runtime.engine.model:
         fix = f"Use {runtime.engine.model!r} here; collections answer at /v1/chat/completions"
         raise NotFound(f"No language model {name!r}", fix=fix)
     return ForwardedResponse(runtime.engine, "/completions", engine_body(body, COMPLETION_FIELDS, runtime.engine))
-
-
-def _model_name(body: Mapping[str, Any]) -> str:
-    name = body.get("model")
-    if not isinstance(name, str) or not name:
-        raise InvalidInput("model is missing", fix="Name a collection or the model; GET /v1/models lists them")
-    return name
-
-
-async def _means_the_model(runtime: Runtime, lookups: Lookups, name: str) -> bool:
-    """Tell, quickly, whether a name means the bare model: it does not where there is a collection of that name."""
-    bare = runtime.engine.model
-    if name != bare:
-        return name == f"{LLM_PREFIX}{bare}"
-    taken = await lookups.ask(lambda connection: connection.execute(_WITH_NAME, {"name": name}).first())
-    return taken is None
-
-
-def _collection_named(runtime: Runtime, principal: Principal, name: str) -> str | None:
-    """Return the id of the collection of that name; None when the caller may read none, and it is the model's name.
-
-    Raises:
-        NotFound: it is neither; the nearest name is told.
-    """
-    try:
-        return runtime.library.collection(principal, name).id
-    except NotFound as error:
-        if name == runtime.engine.model:
-            return None
-        known = {info.name for info in runtime.library.collections(principal)}
-        fix = did_you_mean(name, sorted(known | {runtime.engine.model}))
-        raise NotFound(f"No model or collection {name!r}", fix=fix) from error
 
 
 def _question(body: Mapping[str, Any]) -> _Question:

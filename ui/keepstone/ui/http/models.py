@@ -1,6 +1,7 @@
 """`GET /v1/models`: what `model` may name, in OpenAI's format: collections, the language model and the encoder.
 
-The field `keepstone` tells which of them each is: `{"kind": "collection" | "llm" | "encoder", ...}`.
+The field `keepstone` tells which of them each is: `{"kind": "collection" | "collections" | "llm" | "encoder", ...}`;
+`collections` is `*`, all that the caller may read.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ from fastapi import APIRouter
 from keepstone.platform.access import Principal
 from keepstone.platform.errors import NotFound, did_you_mean
 from keepstone.retrieval.library import CollectionInfo
-from keepstone.ui.http.chat import LLM_PREFIX
 from keepstone.ui.http.dependencies import CurrentPrincipal, TheRuntime
+from keepstone.ui.http.targets import EVERYWHERE, LLM_PREFIX
 from keepstone.ui.runtime import Runtime
 
 router = APIRouter(prefix="/v1/models", tags=["openai"])
@@ -43,6 +44,9 @@ def _models(runtime: Runtime, principal: Principal) -> list[dict[str, Any]]:
     taken = {info.name for info in collections}
     bare, encoder = runtime.engine.model, runtime.settings.encoder.model
     models = [_collection(info) for info in collections]
+    models.append(
+        _model(EVERYWHERE, 0, {"kind": "collections", "documents": sum(each.documents for each in collections)})
+    )
     models.append(_llm(runtime, f"{LLM_PREFIX}{bare}" if bare in taken else bare))
     about = {"kind": "encoder", "version": runtime.encoder.version, "dimension": runtime.encoder.dimension}
     models.append(_model(encoder, 0, about))

@@ -1,0 +1,1 @@
+"""`/v1/responses`, as OpenAI has it: the agent, told in items."""
