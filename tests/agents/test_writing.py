@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from keepstone.agents.types import Answer, Finished, TextDelta
+from keepstone.agents.types import Answer, Finished, TextDelta, Trial
+from keepstone.platform.database.tables import AnswerRow
 from keepstone.platform.serving.scripted import ScriptedEngine
 from keepstone.ui.runtime import Runtime
 from tests.stack import NEVER_DECLINES, admin, ingest, open_stack
@@ -62,3 +63,18 @@ async def test_words_that_begin_like_a_refusal_are_none(runtime: Runtime, engine
     shown, answer = await ask(runtime)
     assert answer.outcome == "answered"
     assert shown.startswith(reply.split(maxsplit=1)[0])
+
+
+async def test_a_trial_leaves_documents_out_and_nothing_behind(runtime: Runtime, engine: ScriptedEngine) -> None:
+    """A question that is put to judge a model is nobody's history."""
+    me = admin(runtime)
+    [document] = runtime.library.documents(me, "manual")
+    engine.enqueue("Two years [1].")
+    answers = []
+    for without in ((), (document.id,)):
+        events = runtime.answerer.answer(me, "How long is the warranty?", collections=["manual"], trial=Trial(without))
+        answers += [event.answer async for event in events if isinstance(event, Finished)]
+    assert [answer.outcome for answer in answers] == ["answered", "declined"]
+    assert [len(answer.passages) for answer in answers] == [1, 0]
+    with runtime.database.reading() as session:
+        assert not any(session.get(AnswerRow, answer.id) for answer in answers)

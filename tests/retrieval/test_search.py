@@ -212,3 +212,20 @@ class TestBadQueries:
 def test_exact_search_finds_the_same_here(searcher: Searcher, scope: Scope) -> None:
     walked, compared = searcher.search(scope, "pump"), searcher.search(scope, "pump", exact=True)
     assert [hit.chunk_id for hit in walked.hits] == [hit.chunk_id for hit in compared.hits]
+
+
+def test_documents_can_be_left_out_as_if_they_were_not_there(
+    searcher: Searcher, scope: Scope, both_databases: Database, indexes: IndexSet
+) -> None:
+    """Neither found nor counted in the scores of the others."""
+    with both_databases.reading() as session:
+        hidden = session.scalars(sa.select(ChunkRow.document_id).order_by(ChunkRow.id)).all()[:2]
+    query = "warranty of the pump filter"
+    without = searcher.search(scope, query, k=5, without=hidden)
+    assert {hit.document_id for hit in without.hits}.isdisjoint(hidden)
+    for document in hidden:
+        remove_document(both_databases, document)
+    indexes.catch_up_all()
+    gone = searcher.search(scope, query, k=5)
+    assert [hit.chunk_id for hit in without.hits] == [hit.chunk_id for hit in gone.hits]
+    assert [hit.dense_score for hit in without.hits] == pytest.approx([hit.dense_score for hit in gone.hits])

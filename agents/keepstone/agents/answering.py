@@ -35,6 +35,7 @@ from keepstone.agents.types import (
     Passage,
     Searching,
     TextDelta,
+    Trial,
 )
 from keepstone.platform.access import Principal, readable_scope
 from keepstone.platform.database import Database
@@ -92,6 +93,7 @@ class Answerer:
         temperature: float | None = None,
         findings: Findings | None = None,
         instructions: str = "",
+        trial: Trial | None = None,
     ) -> AsyncGenerator[AnswerEvent, None]:
         """Yield `Searching`, `Found`, `TextDelta`s and `Finished`.
 
@@ -106,6 +108,7 @@ class Answerer:
             temperature: randomness; None takes the setting.
             findings: what an agent found, to answer from; whether that is enough is judged as for any question.
             instructions: the asker's wishes for the answer, of use to models that write.
+            trial: the question is put to judge the pipeline.
 
         Raises:
             InvalidInput: the question is empty.
@@ -121,7 +124,7 @@ class Answerer:
         recent = tuple(history[-_HISTORY_TURNS:])
         standalone = findings.standalone or await self.standalone(question, recent)
         yield Searching(standalone)
-        search = partial(self._search, principal, question, standalone, findings=findings)
+        search = partial(self._search, principal, question, standalone, findings=findings, trial=trial)
         draft = await run_sync(search, collections, started)
         yield Found(draft.passages, draft.answer_id)
         try:
@@ -157,10 +160,12 @@ class Answerer:
         started: float,
         *,
         findings: Findings,
+        trial: Trial | None,
     ) -> Draft:
         with self._database.reading() as session:
             scope = readable_scope(session, principal, collections)
-        result = self._searcher.search(scope, standalone, k=max(self._settings.passages, HITS_NEEDED))
+        k = max(self._settings.passages, HITS_NEEDED)
+        result = self._searcher.search(scope, standalone, k=k, without=trial.without if trial else ())
         room = self._engine.max_model_len - self._settings.max_answer_tokens - _PROMPT_ROOM
         passages = pack(
             findings.hits or result.hits,
@@ -178,6 +183,7 @@ class Answerer:
             standalone=standalone,
             result=result,
             passages=passages,
+            keep=trial is None,
             signs=signs,
             evidence=strength,
             threshold=threshold,
@@ -299,10 +305,8 @@ class Answerer:
         )
         if draft.findings.record:
             record["agent"] = {**draft.findings.record, "notes": list(draft.findings.notes)}
-        return store_answer(
-            self._database,
-            draft.principal,
-            answer_id=draft.answer_id,
+        answer = Answer(
+            id=draft.answer_id,
             question=draft.question,
             standalone_question=draft.standalone,
             content=draft.content,
@@ -311,6 +315,9 @@ class Answerer:
             claims=tuple(draft.claims),
             record=record,
         )
+        if draft.keep:
+            store_answer(self._database, draft.principal, answer)
+        return answer
 
 
 def _whole(passage: Passage) -> Quote:

@@ -42,6 +42,8 @@ class Draft:
     tokens: dict[str, int | None] = field(default_factory=dict)
     finish_reason: str | None = None
     """Why the model stopped writing: `length` where the token budget cut the answer; None where it wrote nothing."""
+    keep: bool = True
+    """Whether the answer is to be stored."""
 
     def clock(self, stage: str) -> None:
         """Note the milliseconds since the question came."""

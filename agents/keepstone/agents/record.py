@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from keepstone.agents.types import Answer, Claim, Outcome, Passage
+from keepstone.agents.types import Answer, Claim, Passage
 from keepstone.platform.access import Principal
 from keepstone.platform.database import Database
 from keepstone.platform.database.tables import AnswerRow
@@ -41,44 +41,22 @@ def provenance_record(
     }
 
 
-def store_answer(
-    database: Database,
-    principal: Principal,
-    *,
-    answer_id: str,
-    question: str,
-    standalone_question: str,
-    content: str,
-    outcome: Outcome,
-    passages: tuple[Passage, ...],
-    claims: tuple[Claim, ...],
-    record: dict[str, Any],
-) -> Answer:
-    """Store an answer with its record and return it."""
-    collections = {passage.hit.collection_id for passage in passages}
+def store_answer(database: Database, principal: Principal, answer: Answer) -> None:
+    """Store an answer with its record."""
+    collections = {passage.hit.collection_id for passage in answer.passages}
     with database.transaction() as session:
         session.add(
             AnswerRow(
-                id=answer_id,
+                id=answer.id,
                 principal_id=principal.id,
                 collection_id=collections.pop() if len(collections) == 1 else None,
-                question=question,
-                standalone_question=standalone_question,
-                content=content,
-                outcome=outcome,
-                record=record,
+                question=answer.question,
+                standalone_question=answer.standalone_question,
+                content=answer.content,
+                outcome=answer.outcome,
+                record=answer.record,
             )
         )
-    return Answer(
-        id=answer_id,
-        question=question,
-        standalone_question=standalone_question,
-        content=content,
-        outcome=outcome,
-        passages=passages,
-        claims=claims,
-        record=record,
-    )
 
 
 def passage_record(passage: Passage) -> dict[str, Any]:

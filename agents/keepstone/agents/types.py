@@ -61,6 +61,14 @@ class Findings:
 
 
 @dataclass(frozen=True, slots=True)
+class Trial:
+    """A question that is put to judge what answers it: neither question nor answer is kept."""
+
+    without: tuple[str, ...] = ()
+    """Ids of documents to search as if they were not there."""
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """A checked answer."""
 
@@ -73,7 +81,7 @@ class Answer:
     passages: tuple[Passage, ...]
     claims: tuple[Claim, ...]
     record: dict[str, Any]
-    """The provenance record, as stored."""
+    """The provenance record."""
 
     @property
     def cited(self) -> tuple[Passage, ...]:
@@ -110,7 +118,7 @@ class TextDelta:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The whole answer, stored."""
+    """The whole answer, stored unless it was a trial."""
 
     answer: Answer
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from types import MappingProxyType
@@ -84,6 +84,8 @@ class _Question:
     weight: float
     """Of meaning against words."""
     exact: bool
+    hidden: NDArray[np.int64]
+    """Ids of chunks to pass over, ascending."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +122,7 @@ class Searcher:
         candidates: int | None = None,
         exact: bool = False,
         encoder: str | None = None,
+        without: Collection[str] = (),
     ) -> SearchResult:
         """Find the passages that answer a question best.
 
@@ -130,6 +133,7 @@ class Searcher:
             candidates: how many each index of each collection proposes; `search.candidates` by default.
             exact: compare with every vector instead of walking the graph, to measure what the walk misses.
             encoder: version of the encoder whose indexes are searched, to judge it; each collection's own by default.
+            without: ids of documents to search as if they were not there.
 
         Raises:
             InvalidInput: the query is empty, or k is not positive.
@@ -148,12 +152,13 @@ class Searcher:
         language = detect_language(query)
         terms = list(dict.fromkeys(tokens(query)))[:_MAX_TERMS]
         clock.lap("analyse")
-        count = max(candidates or self._settings.candidates, k + _SPARE_HITS)
+        hidden = self._chunks_of(without)
+        count = max(candidates or self._settings.candidates, k + _SPARE_HITS) + len(hidden)
         questions: dict[str, _Question] = {}
         for version in dict.fromkeys(index.encoder_version for index in indexes):
             known = self._encoders.get(version)
             weight = self._settings.dense_weight if knows_language(known, language) else 0.0
-            questions[version] = _Question(known.encode_query(query), terms, count, weight, exact)
+            questions[version] = _Question(known.encode_query(query), terms, count, weight, exact, hidden)
         clock.lap("encode")
         pool, scores = _fused([(index, questions[index.encoder_version]) for index in indexes], clock)
         best = fusion.order(scores, pool.ids)
@@ -178,6 +183,13 @@ class Searcher:
         """
         rows = self._rows(scope, ids)
         return {chunk: _hit(row, 0.0, math.nan, math.nan) for chunk, row in rows.items()}
+
+    def _chunks_of(self, documents: Collection[str]) -> NDArray[np.int64]:
+        if not documents:
+            return np.empty(0, dtype=np.int64)
+        query = sa.select(ChunkRow.id).where(ChunkRow.document_id.in_(documents)).order_by(ChunkRow.id)
+        with self._database.reading() as session:
+            return np.array(session.scalars(query).all(), dtype=np.int64)
 
     def _read(
         self, scope: Scope, pool: _Candidates, scores: fusion.Floats, best: NDArray[np.int64], k: int
@@ -244,7 +256,8 @@ def _candidates(index: CollectionIndex, question: _Question, clock: _Clock) -> _
     if unknown.any():
         lexical[unknown] = index.words.scores(terms, ids[unknown].tolist())
     clock.lap("lexical")
-    return _Candidates(ids, dense, lexical)
+    shown = ~np.isin(ids, question.hidden)
+    return _Candidates(ids[shown], dense[shown], lexical[shown])
 
 
 def _scattered(ids: NDArray[np.int64], some: NDArray[np.int64], scores: fusion.Floats) -> fusion.Floats:

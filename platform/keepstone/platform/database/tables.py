@@ -404,3 +404,26 @@ class ModelRow(Base):
     details: Mapped[dict[str, Any]]
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
     __table_args__ = (sa.UniqueConstraint("name", "version"),)
+
+
+class VerdictRow(Base):
+    """Whether a candidate may replace a model in use, as judged on a collection's held-out questions."""
+
+    __tablename__ = "verdicts"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    collection_id: Mapped[str] = mapped_column(sa.ForeignKey("collections.id", ondelete="CASCADE"), index=True)
+    dataset: Mapped[str]
+    subject: Mapped[str] = mapped_column(sa.String(16))
+    """`encoder` or `llm`."""
+    live: Mapped[str]
+    """Name and version of the model in use then."""
+    candidate: Mapped[str]
+    """Name and version of the one that was judged."""
+    goal: Mapped[str] = mapped_column(sa.String(16))
+    """What it was made for: `search`, `answers` or `speed`."""
+    outcome: Mapped[str] = mapped_column(sa.String(16))
+    """`promote`, `refuse` or `not_enough_data`."""
+    reasons: Mapped[list[Any]]
+    figures: Mapped[list[Any]]
+    parity: Mapped[dict[str, Any] | None] = mapped_column(sa.JSON)
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
