@@ -77,4 +77,5 @@ def open_encoder(model: InstalledModel, settings: EncoderSettings) -> Encoder:
         dtype=settings.dtype,
         batch_tokens=settings.batch_tokens,
         threads=settings.threads,
+        dimension=model.details.get("dimension"),
     )

@@ -62,6 +62,7 @@ class SentenceEncoder:
         batch_tokens: padded tokens per batch; by default what suits the device.
         threads: CPU threads of the model; one per core by default.
         max_tokens: read less of each text than the model could, special tokens included.
+        dimension: length of the vectors, where it is known; otherwise the model is loaded to tell.
     """
 
     def __init__(
@@ -75,18 +76,20 @@ class SentenceEncoder:
         batch_tokens: int | None = None,
         threads: int | None = None,
         max_tokens: int | None = None,
+        dimension: int | None = None,
     ) -> None:
         self.version = version
         self.languages = frozenset(languages)
         self._folder = folder
         self._device, self._dtype = device, dtype
         self._batch_tokens, self._threads, self._limit = batch_tokens, threads, max_tokens
+        self._dimension = dimension
         self._lock = threading.RLock()
 
     @property
     def dimension(self) -> int:
         """Length of the vectors."""
-        return self._loaded.dimension
+        return self._dimension or self._loaded.dimension
 
     @property
     def max_tokens(self) -> int:
@@ -176,7 +179,7 @@ class SentenceEncoder:
 
     @cached_property
     def _cached(self) -> _Loaded:
-        return _Loaded.load(
+        loaded = _Loaded.load(
             self._folder,
             device=self._device,
             dtype=self._dtype,
@@ -184,6 +187,12 @@ class SentenceEncoder:
             threads=self._threads,
             limit=self._limit,
         )
+        if self._dimension not in (None, loaded.dimension):
+            raise InvalidInput(
+                f"The encoder {self.version} has {loaded.dimension} dimensions instead of {self._dimension}",
+                fix="Run `keepstone models pull` for it again",
+            )
+        return loaded
 
     @property
     def _loaded(self) -> _Loaded:

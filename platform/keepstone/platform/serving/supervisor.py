@@ -63,7 +63,7 @@ class Patience:
     """Without any answer, until it is restarted."""
     dead_s: float = 5.0
     """For the rest of an engine that has died to end by itself."""
-    poll_s: float = 0.5
+    poll_s: float = 0.2
     grace_s: float = 20.0
     """Between SIGTERM and SIGKILL."""
     first_pause_s: float = 1.0

@@ -6,8 +6,6 @@
 from __future__ import annotations
 
 import errno
-import gc
-import importlib
 import os
 import signal
 import socket
@@ -25,6 +23,7 @@ from keepstone.platform.errors import Conflict, InvalidInput, KeepstoneError
 from keepstone.platform.locks import holder
 from keepstone.platform.settings import Settings, load_settings
 from keepstone.ui.local_key import local_key
+from keepstone.ui.preload import import_quietly, load_encoder_soon
 from keepstone.ui.running import RunningApp, announced, lock_path
 from keepstone.ui.runtime import Runtime
 
@@ -70,6 +69,7 @@ def serve(settings: Settings, *, open_runtime: OpenRuntime = with_engine) -> Non
     with closing(listen(settings)) as listener, open_runtime(settings) as runtime:
         with local_key(runtime.database) as key:
             # Loaded only now, while the engine starts already.
+            import_quietly("keepstone.ui.http.app", "keepstone.agents.mcp.server")
             from keepstone.ui.http.app import create_app
 
             app = create_app(runtime)
@@ -84,9 +84,7 @@ def serve(settings: Settings, *, open_runtime: OpenRuntime = with_engine) -> Non
             )
             with announced(settings.home, RunningApp(settings.app_url, os.getpid(), key)):
                 log.info("app.serving", url=settings.app_url)
-                importlib.import_module("keepstone.agents.mcp.server")  # the app is about to serve it
-                # All that is loaded by now stays. Looking through it for garbage stops every stream for .2 s.
-                gc.freeze()
+                load_encoder_soon(runtime.encoder)
                 _Server(config).run(sockets=[listener])
         log.info("app.closing")
 
