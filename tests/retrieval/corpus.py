@@ -15,9 +15,23 @@ from keepstone.platform.database.tables import (
     DocumentState,
     PrincipalRow,
 )
+from keepstone.platform.errors import ModelMissing
 from keepstone.retrieval import embeddings
 from keepstone.retrieval.encoder import Encoder
+from keepstone.retrieval.encoders import Encoders
 from keepstone.retrieval.library import remove_chunks
+
+
+def encoders_of(default: Encoder, *others: Encoder) -> Encoders:
+    """Return these encoders and no others."""
+    known = {each.version: each for each in others}
+
+    def load(version: str) -> Encoder:
+        if version not in known:
+            raise ModelMissing(f"The encoder {version!r} is not there")
+        return known[version]
+
+    return Encoders(default, load)
 
 
 def add_collection(database: Database, encoder: Encoder, name: str = "docs") -> str:

@@ -17,6 +17,7 @@ from keepstone.retrieval.encoder import HashEncoder
 from keepstone.retrieval.encoders import Encoders
 from keepstone.retrieval.indexes import IndexSet
 from keepstone.retrieval.ingest import Ingestion
+from keepstone.retrieval.reindex import Reindexing
 from keepstone.retrieval.upkeep import Upkeep
 from tests.retrieval.corpus import add_collection, add_document, remove_document
 from tests.stack import admin, ingest, open_stack
@@ -46,7 +47,7 @@ def test_deleted_documents_leave_the_change_table_and_the_cache(both_databases: 
         for document in gone:
             remove_document(database, document)
         settled(indexes)
-        tidy = Upkeep(database, BlobStore(str(tmp_path / "blobs")), indexes)
+        tidy = Upkeep(database, BlobStore(str(tmp_path / "blobs")), indexes, Reindexing(database, ENCODERS, indexes))
         rounds = [tidy.round(), tidy.round(), tidy.round()]
         assert sum(each.changes for each in rounds) == 85  # of 86: the last one marks where the index stands
         assert (rows(database, ChangeRow), rows(database, EmbeddingRow)) == (1, 4)
@@ -67,7 +68,7 @@ def test_an_index_older_than_the_pruned_changes_is_built_anew(database: Database
         remove_document(database, first)
         add_document(database, ENCODER, collection, "b", ["green cow"])
         settled(indexes)
-        tidy = Upkeep(database, BlobStore(str(tmp_path / "blobs")), indexes)
+        tidy = Upkeep(database, BlobStore(str(tmp_path / "blobs")), indexes, Reindexing(database, ENCODERS, indexes))
         assert sum(tidy.round().changes for _ in range(2)) == 4
     with IndexSet(database, backup, ENCODERS) as old:
         old.catch_up_all()
@@ -84,7 +85,7 @@ def test_an_index_that_lags_finds_its_changes(both_databases: Database, tmp_path
         IndexSet(database, tmp_path / "one", ENCODERS) as one,
         IndexSet(database, tmp_path / "other", ENCODERS) as other,
     ):
-        tidy = Upkeep(database, BlobStore(str(tmp_path / "blobs")), one)
+        tidy = Upkeep(database, BlobStore(str(tmp_path / "blobs")), one, Reindexing(database, ENCODERS, one))
         for name in "bcd":
             settled(other)
             before = other.get(collection).seq
@@ -128,7 +129,7 @@ def test_vectors_stay_while_documents_wait(database: Database, tmp_path: Path) -
         with database.transaction() as session:
             waiting = DocumentRow(collection_id=collection, name="b", size=1, state=DocumentState.ENCODING)
             session.add(waiting)
-        tidy = Upkeep(database, BlobStore(str(tmp_path / "blobs")), indexes)
+        tidy = Upkeep(database, BlobStore(str(tmp_path / "blobs")), indexes, Reindexing(database, ENCODERS, indexes))
         assert tidy.round().vectors == 0
         with database.transaction() as session:
             session.execute(sa.update(DocumentRow).values(state=DocumentState.READY))

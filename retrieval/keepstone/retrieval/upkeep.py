@@ -1,13 +1,14 @@
 """Upkeep: takes away, now and then, what nothing refers to any more.
 
-upkeep = Upkeep(database, blobs, indexes)
+upkeep = Upkeep(database, blobs, indexes, reindexing)
 upkeep.start()          # a round soon after, then one every hour, in a thread
 ...
 upkeep.stop()
 
-A round deletes changes that all saved indexes have learned, vectors of passages that are gone, and the bytes of
-documents that a kill left behind when they were deleted. Every step is a transaction of its own, and none is needed for
-the next: a kill between two of them costs nothing.
+A round deletes changes that all saved indexes have learned, vectors that no index wants, and the bytes of documents
+that a kill left behind when they were deleted. Then it encodes what was added since for the indexes that are kept
+beside those in use. Every step is a transaction of its own, and none is needed for the next: a kill between two of them
+costs nothing.
 """
 
 from __future__ import annotations
@@ -22,8 +23,10 @@ import structlog
 from keepstone.platform.blobs import BlobStore
 from keepstone.platform.database import Database
 from keepstone.platform.database.tables import UNFINISHED, DocumentRow
+from keepstone.platform.errors import Cancelled
 from keepstone.retrieval import embeddings, originals
 from keepstone.retrieval.indexes.catalog import IndexSet
+from keepstone.retrieval.reindex import Reindexing
 
 _FIRST_AFTER_S: Final = 60.0
 _EVERY_S: Final = 3600.0
@@ -49,12 +52,14 @@ class Upkeep:
         database: what is tidied.
         blobs: the originals of its documents.
         indexes: the indexes of this process, which still may need changes.
+        reindexing: keeps indexes beside those in use.
     """
 
-    def __init__(self, database: Database, blobs: BlobStore, indexes: IndexSet) -> None:
+    def __init__(self, database: Database, blobs: BlobStore, indexes: IndexSet, reindexing: Reindexing) -> None:
         self._database = database
         self._blobs = blobs
         self._indexes = indexes
+        self._reindexing = reindexing
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -89,7 +94,13 @@ class Upkeep:
             blobs += deleted
             if deleted < _BLOBS_AT_ONCE:
                 break
+        if not self._ingesting():
+            self._reindexing.follow(self._check)
         return TidiedUp(changes, vectors, blobs)
+
+    def _check(self) -> None:
+        if self._stopping.is_set():
+            raise Cancelled("Keepstone is stopping")
 
     def _ingesting(self) -> bool:
         query = sa.select(DocumentRow.id).where(DocumentRow.state.in_(UNFINISHED)).limit(1)
@@ -102,6 +113,8 @@ class Upkeep:
             pause = _EVERY_S
             try:
                 tidied = self.round()
+            except Cancelled:
+                break
             except Exception:
                 # The thread must outlive a database that is away or a disk that is full.
                 log.exception("upkeep_failed", retry_s=pause)

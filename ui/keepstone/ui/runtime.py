@@ -44,6 +44,8 @@ from keepstone.retrieval.ingest import Ingestion
 from keepstone.retrieval.library import Library
 from keepstone.retrieval.loaders.base import LoadLimits
 from keepstone.retrieval.loaders.worker import LoadPool
+from keepstone.retrieval.reindex import Reindexing
+from keepstone.retrieval.reindex_job import ReindexJobs
 from keepstone.retrieval.search import Searcher
 from keepstone.retrieval.upkeep import Upkeep
 from keepstone.training.data import DatasetBuilder, DatasetLibrary, Datasets
@@ -74,6 +76,8 @@ class Runtime:
     library: Library
     jobs: Jobs
     ingestion: Ingestion
+    reindexing: Reindexing
+    reindex_jobs: ReindexJobs
     runs: Runs
     engine: Engine
     supervisor: EngineSupervisor | None
@@ -170,6 +174,8 @@ def _build(
         chunking=settings.chunking,
         jobs=jobs,
     )
+    reindexing = Reindexing(database, encoders, indexes)
+    reindex_jobs = ReindexJobs(database, reindexing, jobs)
     runs = Runs(
         database=database,
         jobs=jobs,
@@ -195,7 +201,7 @@ def _build(
     resumed = ingestion.resume()
     indexes.catch_up_all()
     indexes.start()
-    upkeep = Upkeep(database, blobs, indexes)
+    upkeep = Upkeep(database, blobs, indexes, reindexing)
     resources.callback(upkeep.stop)
     upkeep.start()
     jobs.launch()
@@ -232,6 +238,8 @@ def _build(
         library=library,
         jobs=jobs,
         ingestion=ingestion,
+        reindexing=reindexing,
+        reindex_jobs=reindex_jobs,
         runs=runs,
         engine=engine,
         supervisor=supervisor,
