@@ -17,6 +17,7 @@ from typing import Any
 
 from keepstone.agents.evidence import HITS_NEEDED, Signs, read_signs
 from keepstone.agents.packing import pack
+from keepstone.agents.quotes import read_sentences
 from keepstone.platform.access import Principal, readable_scope
 from keepstone.platform.accounts import SCOPES, ensure_local_admin
 from keepstone.retrieval.types import Hit
@@ -69,7 +70,7 @@ def cases(runtime: Runtime, name: str, files: Mapping[str, bytes], questions: It
 
 def _case(runtime: Runtime, asked: Asked, hits: Any, weight: float, *, answerable: bool) -> Case:
     passages = pack(hits, limit=_PASSAGES, budget=_BUDGET, count_tokens=runtime.encoder.count_tokens)
-    signs = read_signs(asked.text, hits, passages, runtime.encoder, dense_weight=weight)
+    signs = read_signs(hits, read_sentences(asked.text, passages, runtime.encoder, dense_weight=weight))
     found = asked.holds is not None and any(map(asked.holds, (passage.hit for passage in passages)))
     return Case(answerable, found, weight > 0, signs)
 

@@ -12,6 +12,7 @@ from keepstone.agents.evidence import (
     evidence_strength,
     read_signs,
 )
+from keepstone.agents.quotes import read_sentences
 from keepstone.agents.types import Passage
 from keepstone.retrieval.encoder import HashEncoder
 from keepstone.retrieval.types import Hit
@@ -21,7 +22,7 @@ MINILM = "all-minilm-l6-v2@0123456789abcdef"
 
 
 def signs_of(hits: list[Hit], passages: tuple[Passage, ...], *, dense_weight: float = 0.5) -> Signs:
-    return read_signs("How is the fuse rated?", hits, passages, ENCODER, dense_weight=dense_weight)
+    return read_signs(hits, read_sentences("How is the fuse rated?", passages, ENCODER, dense_weight=dense_weight))
 
 
 def test_a_passage_that_stands_out_has_the_lead(passages: tuple[Passage, ...]) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from keepstone.agents.quotes import find_quotes
+from keepstone.agents.quotes import Quote, find_quotes, read_sentences
 from keepstone.agents.types import Passage
 from keepstone.retrieval.encoder import HashEncoder
 
@@ -10,7 +10,12 @@ ENCODER = HashEncoder(256)
 
 
 def quotes_of(question: str, passage: Passage) -> list[str]:
-    return [quote.text for quote in find_quotes(question, [passage], ENCODER, dense_weight=0.5)]
+    return [quote.text for quote in quotes(question, passage)]
+
+
+def quotes(question: str, passage: Passage) -> list[Quote]:
+    read = read_sentences(question, [passage], ENCODER, dense_weight=0.5)
+    return find_quotes(question, [passage], read, dense_weight=0.5)
 
 
 def test_the_sentence_that_shares_the_question_s_words_comes_first(passage_of: Callable[..., Passage]) -> None:
@@ -28,12 +33,17 @@ def test_questions_headings_and_table_heads_are_no_answers(passage_of: Callable[
 
 def test_quotes_point_at_their_characters_in_the_document(passage_of: Callable[..., Passage]) -> None:
     passage = passage_of(1, "Intro of some kind. The fuse is rated at 3 ampere.", start=1000)
-    [quote] = find_quotes("fuse rated ampere", [passage], ENCODER, dense_weight=0.5)[:1]
+    [quote] = quotes("fuse rated ampere", passage)[:1]
     assert passage.text[quote.start - 1000 : quote.end - 1000] == quote.text
 
 
-def test_nothing_worth_quoting_gives_nothing(passage_of: Callable[..., Passage]) -> None:
-    assert quotes_of("Anything?", passage_of(1, "# Title only")) == []
+def test_a_passage_without_a_sentence_worth_quoting_is_quoted_whole(passage_of: Callable[..., Passage]) -> None:
+    assert quotes_of("Anything?", passage_of(1, "# Title only")) == ["Title only"]
+
+
+def test_no_passage_gives_nothing() -> None:
+    read = read_sentences("Anything?", [], ENCODER, dense_weight=0.5)
+    assert find_quotes("Anything?", [], read, dense_weight=0.5) == []
 
 
 def test_a_capital_letter_among_chinese_is_no_heading(passage_of: Callable[..., Passage]) -> None:

@@ -22,9 +22,8 @@ from keepstone.agents.evidence import ABSTAIN_BELOW, HITS_NEEDED, evidence_stren
 from keepstone.agents.grammars import choosing_grammar, citing_grammar
 from keepstone.agents.packing import pack
 from keepstone.agents.prompts import PROMPT_VERSION, REFUSAL, choose_prompt, write_prompt
-from keepstone.agents.quotes import Quote, find_quotes
+from keepstone.agents.quotes import find_quotes, read_sentences
 from keepstone.agents.record import provenance_record, store_answer
-from keepstone.agents.sentences import plain
 from keepstone.agents.support import Evidence
 from keepstone.agents.types import (
     Answer,
@@ -32,7 +31,6 @@ from keepstone.agents.types import (
     Findings,
     Finished,
     Found,
-    Passage,
     Searching,
     TextDelta,
     Trial,
@@ -174,8 +172,8 @@ class Answerer:
             count_tokens=self._engine.count_tokens,
         )
         threshold = ABSTAIN_BELOW if self._settings.abstain_below is None else self._settings.abstain_below
-        weight = result.dense_weight
-        signs = read_signs(standalone, result.hits, passages, self._encoder, dense_weight=weight)
+        read = read_sentences(standalone, passages, self._encoder, dense_weight=result.dense_weight)
+        signs = read_signs(result.hits, read)
         strength = evidence_strength(signs, self._encoder.version)
         draft = Draft(
             principal=principal,
@@ -184,6 +182,7 @@ class Answerer:
             result=result,
             passages=passages,
             keep=trial is None,
+            read=read,
             signs=signs,
             evidence=strength,
             threshold=threshold,
@@ -267,9 +266,7 @@ class Answerer:
 
     async def _quoted(self, draft: Draft) -> AsyncGenerator[str, None]:
         """Yield the sentences that the model points at, each with its mark."""
-        quotes = await run_sync(self._quotes, draft)
-        if not quotes:
-            quotes = [_whole(draft.passages[0])]
+        quotes = find_quotes(draft.standalone, draft.passages, draft.read, dense_weight=draft.result.dense_weight)
         request = ChatRequest(
             messages=choose_prompt(draft.standalone, [quote.text for quote in quotes]),
             max_tokens=4 * len(quotes),
@@ -280,10 +277,6 @@ class Answerer:
         chosen = {1, *(int(word) for word in reply.text.split() if word.isdecimal())}
         picked = [quote for number, quote in enumerate(quotes, 1) if number in chosen]
         yield "\n".join([*(f"{quote.text} [{quote.number}]" for quote in picked), *draft.findings.notes])
-
-    def _quotes(self, draft: Draft) -> list[Quote]:
-        weight = draft.result.dense_weight
-        return find_quotes(draft.standalone, draft.passages, self._encoder, dense_weight=weight)
 
     def _finish(self, draft: Draft) -> Answer:
         draft.clock("total")
@@ -318,9 +311,3 @@ class Answerer:
         if draft.keep:
             store_answer(self._database, draft.principal, answer)
         return answer
-
-
-def _whole(passage: Passage) -> Quote:
-    """Return all of a passage as one quote, for one without a sentence worth quoting."""
-    text = plain(passage.text)
-    return Quote(passage.number, text, passage.hit.start, passage.hit.start + len(passage.text), score=0.0)

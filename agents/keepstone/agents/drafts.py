@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from keepstone.agents.evidence import Signs
+from keepstone.agents.quotes import ReadSentences
 from keepstone.agents.types import Claim, Findings, Outcome, Passage
 from keepstone.platform.access import Principal
 from keepstone.retrieval.search import SearchResult
@@ -26,6 +27,7 @@ class Draft:
     standalone: str
     result: SearchResult
     passages: tuple[Passage, ...]
+    read: ReadSentences
     signs: Signs
     evidence: float
     threshold: float

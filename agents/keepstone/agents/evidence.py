@@ -20,11 +20,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Final
 
-import numpy as np
-
-from keepstone.agents.quotes import quotable
-from keepstone.agents.types import Passage
-from keepstone.retrieval.encoder import Encoder
+from keepstone.agents.quotes import ReadSentences
 from keepstone.retrieval.types import Hit
 
 ABSTAIN_BELOW: Final = 0.138
@@ -65,26 +61,18 @@ BY_LIKENESS: Final = {"all-minilm-l6-v2": Weights(lead=0.97, likeness=6.84, cons
 """For encoders by name."""
 
 
-def read_signs(
-    question: str, hits: Sequence[Hit], passages: Sequence[Passage], encoder: Encoder, *, dense_weight: float
-) -> Signs:
+def read_signs(hits: Sequence[Hit], read: ReadSentences) -> Signs:
     """Return the signs for a question.
 
     Args:
-        question: the standalone question.
         hits: best first, at least `HITS_NEEDED` where the collection has so many passages.
-        passages: those that were packed.
-        encoder: the one that found them.
-        dense_weight: weight that meaning had in the search.
+        read: the sentences of the passages that were packed.
     """
     alike = any((hit.lexical_score or 0.0) > 0 or (hit.dense_score or 0.0) >= _LEAST_COSINE for hit in hits)
     if len(hits) < _FEWEST:
         return Signs(None, None, alike)
     lead = hits[0].score - fmean(hit.score for hit in hits[_FIELD_FROM:HITS_NEEDED])
-    likeness = None
-    if dense_weight > 0 and passages:
-        texts = [sentence.text for sentence in quotable(passages)] or [passage.text for passage in passages]
-        likeness = float(np.max(encoder.encode_documents(texts) @ encoder.encode_query(question)))
+    likeness = None if read.cosines is None else float(read.cosines.max())
     return Signs(lead, likeness, alike)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from keepstone.agents.sentences import plain, sentence_spans
 from keepstone.agents.support import Evidence
@@ -53,8 +54,19 @@ class Sentence:
     """Without Markdown marks."""
 
 
-def find_quotes(question: str, passages: Sequence[Passage], encoder: Encoder, *, dense_weight: float) -> list[Quote]:
-    """Return the sentence nearest to the question, and the next one where it is nearly as near.
+@dataclass(frozen=True, slots=True)
+class ReadSentences:
+    """What can be quoted, and how near it is to the question."""
+
+    sentences: tuple[Sentence, ...]
+    cosines: NDArray[np.float32] | None
+    """Of the question and each sentence, shape (n,); None where meaning has no say, or there is no sentence."""
+
+
+def read_sentences(
+    question: str, passages: Sequence[Passage], encoder: Encoder, *, dense_weight: float
+) -> ReadSentences:
+    """Return the sentences of the passages, or the whole passages where none is worth quoting.
 
     Args:
         question: the standalone question.
@@ -62,16 +74,30 @@ def find_quotes(question: str, passages: Sequence[Passage], encoder: Encoder, *,
         encoder: compares meanings.
         dense_weight: 0 to 1, weight of meaning against words, as in the search that found the passages.
     """
-    sentences = quotable(passages)
+    sentences = tuple(quotable(passages) or map(_whole, passages))
+    if not sentences or dense_weight <= 0:
+        return ReadSentences(sentences, None)
+    vectors = encoder.encode_documents([each.text for each in sentences])
+    return ReadSentences(sentences, vectors @ encoder.encode_query(question))
+
+
+def find_quotes(question: str, passages: Sequence[Passage], read: ReadSentences, *, dense_weight: float) -> list[Quote]:
+    """Return the sentence nearest to the question, and the next one where it is nearly as near.
+
+    Args:
+        question: the standalone question.
+        passages: those that were read.
+        read: their sentences.
+        dense_weight: as for `read_sentences`.
+    """
+    sentences = read.sentences
     if not sentences:
         return []
     lexical = _standardised(_word_overlap(question, sentences, passages))
     search = _standardised(np.array([each.passage.hit.score for each in sentences]))
     scores = (1 - dense_weight) * lexical + 0.5 * search
-    if dense_weight > 0:
-        contexts = [f"{each.passage.hit.context}\n{each.text}" for each in sentences]
-        dense = encoder.encode_documents(contexts) @ encoder.encode_query(question)
-        scores = scores + dense_weight * _standardised(dense)
+    if read.cosines is not None:
+        scores = scores + dense_weight * _standardised(read.cosines)
     order = np.argsort(-scores, kind="stable")
     close = [int(i) for i in order if scores[i] >= scores[order[0]] - _CLOSE]
     distinct: dict[str, int] = {}
@@ -88,6 +114,10 @@ def quotable(passages: Sequence[Passage]) -> list[Sentence]:
         for start, end in sentence_spans(passage.text)
         if _worth_quoting(passage, start, end)
     ]
+
+
+def _whole(passage: Passage) -> Sentence:
+    return Sentence(passage, 0, len(passage.text), plain(passage.text))
 
 
 def _quote(sentence: Sentence, score: float) -> Quote:
