@@ -6,11 +6,11 @@ async for event in Answerer(...).answer(principal, "How long is the warranty?", 
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import anyio
 from anyio.to_thread import run_sync
@@ -28,6 +28,7 @@ from keepstone.agents.support import Evidence
 from keepstone.agents.types import (
     Answer,
     AnswerEvent,
+    AnsweringModel,
     Findings,
     Finished,
     Found,
@@ -44,24 +45,21 @@ from keepstone.platform.settings import AnsweringSettings
 from keepstone.retrieval.encoder import Encoder
 from keepstone.retrieval.search import Searcher
 
-Style = Literal["write", "quote"]
-
 _HISTORY_TURNS = 6
 _PROMPT_ROOM = 400
 
 
-@dataclass(frozen=True, slots=True)
-class AnsweringModel:
-    """The language model as answers record it."""
-
-    name: str
-    version: str
-    style: Style
-    """`write`: it formulates the answer. `quote`: it is too small for that and repeats a sentence."""
-
-
 class Answerer:
-    """Answers questions from the collections that the asker may read."""
+    """Answers questions from the collections that the asker may read.
+
+    Args:
+        database: where collections are, and answers are kept.
+        searcher: finds the passages.
+        encoder: judges the evidence.
+        engine: writes.
+        model: what is behind `engine`, or what tells so at the moment it is asked.
+        settings: how to answer.
+    """
 
     def __init__(
         self,
@@ -70,14 +68,14 @@ class Answerer:
         searcher: Searcher,
         encoder: Encoder,
         engine: Engine,
-        model: AnsweringModel,
+        model: AnsweringModel | Callable[[], AnsweringModel],
         settings: AnsweringSettings,
     ) -> None:
         self._database = database
         self._searcher = searcher
         self._encoder = encoder
         self._engine = engine
-        self._model = model
+        self._model = model if callable(model) else lambda: model
         self._settings = settings
 
     async def answer(
@@ -146,7 +144,7 @@ class Answerer:
         Raises:
             EngineUnavailable: the language model does not answer.
         """
-        rewrite = self._model.style == "write"
+        rewrite = self._model().style == "write"
         return await condense(self._engine, question, history[-_HISTORY_TURNS:], rewrite=rewrite)
 
     def _search(
@@ -189,6 +187,7 @@ class Answerer:
             started=started,
             findings=findings,
             answer_id=findings.answer_id or new_id("ans"),
+            model=self._model(),
         )
         draft.clock("search")
         return draft
@@ -205,7 +204,8 @@ class Answerer:
                 return
             yield draft.decline()
             return
-        if self._model.style == "write":
+        draft.model = self._model()
+        if draft.model.style == "write":
             async with aclosing(self._checked(draft, self._written(draft, history, max_tokens, temperature))) as pieces:
                 async for piece in pieces:
                     yield piece
@@ -287,9 +287,10 @@ class Answerer:
             evidence={"strength": round(draft.evidence, 4), "threshold": draft.threshold, **asdict(draft.signs)},
             versions={
                 "prompt": PROMPT_VERSION,
-                "model": self._model.name,
-                "model_version": self._model.version,
-                "style": self._model.style,
+                "model": draft.model.name,
+                "model_version": draft.model.version,
+                **({"base_model": draft.model.base} if draft.model.base else {}),
+                "style": draft.model.style,
                 "encoder": ", ".join(sorted({*draft.result.encoders.values()})) or self._encoder.version,
             },
             timings_ms=draft.timings,

@@ -8,7 +8,7 @@ from typing import Final
 
 from keepstone.agents.evidence import Signs
 from keepstone.agents.quotes import ReadSentences
-from keepstone.agents.types import Claim, Findings, Outcome, Passage
+from keepstone.agents.types import AnsweringModel, Claim, Findings, Outcome, Passage
 from keepstone.platform.access import Principal
 from keepstone.retrieval.search import SearchResult
 
@@ -34,6 +34,8 @@ class Draft:
     started: float
     findings: Findings
     answer_id: str
+    model: AnsweringModel
+    """The one that writes it; until it begins to, the one that would."""
     instructions: str = ""
     content: str = ""
     claims: list[Claim] = field(default_factory=list)

@@ -9,6 +9,19 @@ from typing import Any, Literal
 from keepstone.retrieval.types import Hit
 
 Outcome = Literal["answered", "declined", "stopped", "failed"]
+Style = Literal["write", "quote"]
+
+
+@dataclass(frozen=True, slots=True)
+class AnsweringModel:
+    """The language model as answers record it."""
+
+    name: str
+    version: str
+    style: Style
+    """`write`: it formulates the answer. `quote`: it is too small for that and repeats a sentence."""
+    base: str | None = None
+    """For an adapter, name and version of the model it sits on."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,6 +80,22 @@ def probe(home: Path) -> Machine:
     )
 
 
+def available_memory_gib() -> float:
+    """Return how much memory could be taken now without pushing anything out."""
+    free = int(psutil.virtual_memory().available)
+    limit, used = _read("/sys/fs/cgroup/memory.max").strip(), _read("/sys/fs/cgroup/memory.current").strip()
+    if limit.isdigit() and used.isdigit():
+        # What the kernel merely keeps of files in memory counts as used there, though it would give it up.
+        cached = re.search(r"^inactive_file (\d+)$", _read("/sys/fs/cgroup/memory.stat"), re.MULTILINE)
+        free = min(free, int(limit) - int(used) + int(cached[1] if cached else 0))
+    return max(0.0, free / _GIB)
+
+
+def free_gpu_memory_gib() -> tuple[float, ...]:
+    """Return how much memory each GPU has left now."""
+    return tuple(gpu.memory_gib for gpu in _gpus("memory.free"))
+
+
 def has_nvidia_gpu() -> bool:
     """Tell whether `nvidia-smi` answers and names a GPU."""
     return bool(_gpus())
@@ -91,8 +107,8 @@ def parse_gpus(text: str) -> tuple[Gpu, ...]:
     return tuple(Gpu(name.strip(), int(mebibytes) / 1024) for name, mebibytes in found)
 
 
-def _gpus() -> tuple[Gpu, ...]:
-    command = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
+def _gpus(memory: str = "memory.total") -> tuple[Gpu, ...]:
+    command = ["nvidia-smi", f"--query-gpu=name,{memory}", "--format=csv,noheader,nounits"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_NVIDIA_SMI_TIMEOUT_S, check=True)
     except (OSError, subprocess.SubprocessError):

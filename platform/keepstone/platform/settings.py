@@ -91,6 +91,9 @@ class EngineSettings(_Section):
     compile: bool | None = None
     """Whether vLLM compiles the model: a start that takes minutes longer on a CPU, more tokens per second after it.
     Unset: on GPUs only."""
+    max_lora_rank: Literal[0, 8, 16, 32, 64, 128, 256, 320, 512] | None = None
+    """Widest adapter (LoRA) that the managed engine takes while it runs; 0: none. Unset: 32 on GPUs. On a CPU, where
+    being ready for adapters halves the speed, 32 only in an engine that is started for one."""
     max_streams: int = Field(default=64, ge=1)
     """How many requests may be with the engine at once; the others wait."""
     start_timeout_s: float = Field(default=900, gt=0)

@@ -18,7 +18,8 @@ import pytest
 
 from keepstone.platform.errors import EngineUnavailable
 from keepstone.platform.serving import guard
-from keepstone.platform.serving.leftovers import HOME_MARK, RECORD, end_leftovers, leftovers
+from keepstone.platform.serving.leftovers import HOME_MARK, end_leftovers, leftovers
+from keepstone.platform.serving.places import PLACES, record_path
 from keepstone.platform.serving.supervisor import EngineStatus, EngineSupervisor, Patience
 from keepstone.platform.serving.vllm import Launch
 
@@ -290,7 +291,7 @@ def test_app_guard_and_shadow_killed_at_once_are_cleaned_up_by_the_next_start(st
 
 
 def test_what_was_recorded_before_a_reboot_means_nothing(stage: Stage) -> None:
-    record = stage.home / RECORD
+    record = record_path(stage.home, PLACES[0])
     record.parent.mkdir()
     ours = {"boot": "another", "session": os.getsid(0), "group": os.getpgid(0)}
     for content in (json.dumps(ours), "{}", "no json", "[]"):

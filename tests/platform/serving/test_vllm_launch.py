@@ -17,7 +17,9 @@ from keepstone.platform.settings import EngineSettings
 PYTHON = Path("/home/engine/venv/bin/python")
 
 
-def build(gpus: int = 0, *, limit: int | None = 4096, memory_gib: float = 64, **settings: Any) -> Launch:
+def build(
+    gpus: int = 0, *, limit: int | None = 4096, memory_gib: float = 64, adapter: bool = False, **settings: Any
+) -> Launch:
     details = {"max_model_len": limit} if limit else {}
     model = InstalledModel(
         id="mdl_1",
@@ -32,7 +34,14 @@ def build(gpus: int = 0, *, limit: int | None = 4096, memory_gib: float = 64, **
     machine = Machine(
         cores=8, memory_gib=memory_gib, free_disk_gib=50, gpus=tuple(Gpu("H100", 80) for _ in range(gpus))
     )
-    return build_launch(EngineSettings(**settings), home=Path("/home"), python=PYTHON, model=model, machine=machine)
+    return build_launch(
+        EngineSettings(**settings),
+        home=Path("/home"),
+        python=PYTHON,
+        model=model,
+        machine=machine,
+        adapter=adapter,
+    )
 
 
 def value(launch: Launch, name: str) -> str | None:
@@ -56,6 +65,16 @@ def test_on_a_cpu() -> None:
     assert launch.environment["VLLM_HOST_IP"] == "127.0.0.1"
     assert launch.environment["VLLM_CACHE_ROOT"] == "/home/engine/cache"
     assert (launch.base_url, launch.health_url) == ("http://127.0.0.1:8101/v1", "http://127.0.0.1:8101/health")
+
+
+def test_adapters_are_taken_where_that_is_free_or_asked_for() -> None:
+    assert "--enable-lora" not in build().command
+    assert build().max_lora_rank == 0
+    assert value(build(1), "--max-lora-rank") == "32"
+    assert value(build(max_lora_rank=64), "--max-lora-rank") == "64"
+    assert "--enable-lora" not in build(1, max_lora_rank=0).command
+    started_for_one = build(adapter=True)
+    assert (value(started_for_one, "--max-lora-rank"), started_for_one.max_lora_rank) == ("32", 32)
 
 
 def test_on_one_gpu() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from keepstone.agents.answering import AnsweringModel
+from keepstone.agents.types import AnsweringModel
 from keepstone.platform.access import Principal
 from keepstone.platform.database.tables import new_id
 from keepstone.platform.jobs import JobInfo, Jobs

@@ -10,30 +10,35 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
 
-from keepstone.agents.answering import Answerer, AnsweringModel, Style
+from keepstone.agents.answering import Answerer
 from keepstone.agents.conversations import Conversations
 from keepstone.agents.react.runs import AgentRuns
 from keepstone.agents.react.types import Budget
 from keepstone.agents.tools.standard import STANDARD_TOOLS
+from keepstone.agents.types import AnsweringModel, Style
 from keepstone.platform.accounts import ensure_local_admin
 from keepstone.platform.blobs import BlobStore
 from keepstone.platform.database import Database
-from keepstone.platform.errors import EngineUnavailable, SettingsError, Unavailable
+from keepstone.platform.errors import EngineUnavailable, InvalidInput, SettingsError, Unavailable
 from keepstone.platform.jobs import Jobs, open_jobs
 from keepstone.platform.locks import exclusive_lock
 from keepstone.platform.machine import Machine, probe
 from keepstone.platform.models.files import count_parameters
 from keepstone.platform.models.registry import InstalledModel, ModelRegistry
 from keepstone.platform.serving.absent import AbsentEngine
+from keepstone.platform.serving.candidates import Candidates
 from keepstone.platform.serving.engine import Engine
+from keepstone.platform.serving.handover import Engines
 from keepstone.platform.serving.http import HttpEngine
 from keepstone.platform.serving.install import installed_engine
+from keepstone.platform.serving.live import LanguageModel
+from keepstone.platform.serving.room import require_room
 from keepstone.platform.serving.supervisor import EngineSupervisor, Patience
 from keepstone.platform.serving.vllm import build_launch
 from keepstone.platform.settings import Settings
@@ -49,6 +54,7 @@ from keepstone.retrieval.reindex_job import ReindexJobs
 from keepstone.retrieval.search import Searcher
 from keepstone.retrieval.upkeep import Upkeep
 from keepstone.training.data import DatasetBuilder, DatasetLibrary, Datasets
+from keepstone.training.promotion import Promotions, live_language_model
 from keepstone.training.runs import Runs
 
 if TYPE_CHECKING:
@@ -80,7 +86,10 @@ class Runtime:
     reindex_jobs: ReindexJobs
     runs: Runs
     engine: Engine
-    supervisor: EngineSupervisor | None
+    engines: Engines | None
+    """Of the managed engine; None where it is another's, or cannot be started."""
+    candidates: Candidates
+    promotions: Promotions
     answerer: Answerer
     agent: AgentRuns
     foreign_tools: ForeignTools | None
@@ -95,6 +104,11 @@ class Runtime:
     def encoder(self) -> Encoder:
         """The encoder of the settings, which collections without one of their own use."""
         return self.encoders.default
+
+    @property
+    def supervisor(self) -> EngineSupervisor | None:
+        """Watches the live engine; None where Keepstone does not run it."""
+        return self.engines.supervisor if self.engines else None
 
     @staticmethod
     @contextmanager
@@ -146,11 +160,12 @@ def _build(
         ensure_local_admin(session)
     blobs = BlobStore(settings.blob_url)
     registry = ModelRegistry(database, settings.home)
-    supervisor, connect, model = _engine(settings, machine, registry, engine, resources)
+    live = partial(live_language_model, database, registry, settings.engine.model)
+    engines, connect, model = _engine(settings, machine, live, engine, resources)
     engine = connect()
-    if supervisor is not None and start_engine:
+    if engines is not None and start_engine:
         # It takes longest, so it starts first; everything else is loaded meanwhile.
-        supervisor.start()
+        engines.start()
     encoders = _encoders(settings, registry, encoder)
     indexes = IndexSet(database, settings.home / "indexes", encoders, ef_search=settings.search.ef_search)
     resources.callback(indexes.close)
@@ -184,6 +199,16 @@ def _build(
         home=settings.home,
         models={"encoder": settings.encoder.model, "llm": settings.engine.model},
     )
+    candidates = Candidates(registry, engines)
+    promotions = Promotions(
+        database=database,
+        registry=registry,
+        candidates=candidates,
+        reindexing=reindexing,
+        setting=settings.engine.model,
+        jobs=jobs,
+    )
+    promotions.settle()
     datasets = DatasetLibrary(database, Datasets(settings.home / "datasets"))
     dataset_builder = DatasetBuilder(
         database=database,
@@ -242,7 +267,9 @@ def _build(
         reindex_jobs=reindex_jobs,
         runs=runs,
         engine=engine,
-        supervisor=supervisor,
+        engines=engines,
+        candidates=candidates,
+        promotions=promotions,
         answerer=answerer,
         agent=agent,
         foreign_tools=foreign_tools,
@@ -254,15 +281,19 @@ def _build(
 
 
 def _engine(
-    settings: Settings, machine: Machine, registry: ModelRegistry, given: Engine | None, resources: ExitStack
-) -> tuple[EngineSupervisor | None, Callable[[], Engine], AnsweringModel]:
-    """Return the watcher of the managed engine, what makes a client, and how the model answers.
+    settings: Settings,
+    machine: Machine,
+    live: Callable[[], LanguageModel],
+    given: Engine | None,
+    resources: ExitStack,
+) -> tuple[Engines | None, Callable[[], Engine], Callable[[], AnsweringModel]]:
+    """Return the managed engines, what makes a client, and what tells how the model answers.
 
     Each event loop needs a client of its own: that of the app has one, each job that asks the model makes another.
     """
     chosen = settings.engine
     if given is not None:
-        return None, lambda: given, AnsweringModel(given.model, "given", _style(settings, None))
+        return None, lambda: given, lambda: AnsweringModel(given.model, "given", _style(settings, None))
     if chosen.mode == "external":
         external = partial(
             HttpEngine,
@@ -273,21 +304,44 @@ def _engine(
             max_streams=chosen.max_streams,
             timeout_s=chosen.request_timeout_s,
         )
-        return None, external, AnsweringModel(chosen.model, "external", _style(settings, None))
+        return None, external, lambda: AnsweringModel(chosen.model, "external", _style(settings, None))
     if chosen.mode == "off":
         absent = AbsentEngine(chosen.model, EngineUnavailable("The language model is switched off", fix=_SWITCH_ON))
-        return None, lambda: absent, AnsweringModel(chosen.model, "off", _style(settings, None))
+        return None, lambda: absent, lambda: AnsweringModel(chosen.model, "off", _style(settings, None))
     try:
-        model = registry.get(chosen.model)
-        launch = build_launch(chosen, home=settings.home, python=engine_python(settings), model=model, machine=machine)
-    except (Unavailable, SettingsError) as error:
+        engines = _managed_engines(settings, machine, live())
+    except (InvalidInput, Unavailable, SettingsError) as error:
         log.warning("engine_not_startable", reason=str(error))
         missing = AbsentEngine(chosen.model, error)
-        return None, lambda: missing, AnsweringModel(chosen.model, "missing", "write")
-    supervisor = EngineSupervisor(launch, home=settings.home, patience=Patience(start_s=chosen.start_timeout_s))
-    resources.callback(supervisor.stop)
-    managed = partial(launch.client, supervisor.explain, log=supervisor.status().log_path)
-    return supervisor, managed, AnsweringModel(model.name, model.version, _style(settings, model))
+        return None, lambda: missing, lambda: AnsweringModel(chosen.model, "missing", "write")
+    resources.callback(engines.stop)
+    return engines, engines.live.client, lambda: _answering_model(settings, engines.live.served.model)
+
+
+def _managed_engines(settings: Settings, machine: Machine, model: LanguageModel) -> Engines:
+    chosen, python = settings.engine, engine_python(settings)
+    return Engines(
+        model,
+        name=chosen.model.partition("@")[0],
+        home=settings.home,
+        plan=lambda wanted, port: build_launch(
+            chosen,
+            home=settings.home,
+            python=python,
+            model=wanted.base,
+            machine=machine,
+            port=port,
+            adapter=wanted.adapter is not None,
+        ),
+        check_room=partial(require_room, chosen, machine),
+        patience=Patience(start_s=chosen.start_timeout_s),
+        drain_s=chosen.request_timeout_s,
+    )
+
+
+def _answering_model(settings: Settings, model: LanguageModel) -> AnsweringModel:
+    chosen, base = model.chosen, model.base.reference if model.adapter else None
+    return AnsweringModel(chosen.name, chosen.version, _style(settings, model.base), base)
 
 
 def engine_python(settings: Settings) -> Path:
@@ -338,8 +392,11 @@ def _foreign_tools(settings: Settings) -> ForeignTools | None:
 def _style(settings: Settings, model: InstalledModel | None) -> Style:
     if settings.answering.style != "auto":
         return settings.answering.style
-    parameters = count_parameters(model.path) if model else None
+    parameters = _parameters(model.path) if model else None
     return "quote" if parameters is not None and parameters < _WRITING_PARAMETERS else "write"
+
+
+_parameters = cache(count_parameters)
 
 
 def _load_limits(settings: Settings) -> LoadLimits:

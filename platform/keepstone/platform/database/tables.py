@@ -427,3 +427,26 @@ class VerdictRow(Base):
     figures: Mapped[list[Any]]
     parity: Mapped[dict[str, Any] | None] = mapped_column(sa.JSON)
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
+class PromotionRow(Base):
+    """A model that became live in place of another, or was to."""
+
+    __tablename__ = "promotions"
+    id: Mapped[str] = mapped_column(primary_key=True, default=lambda: new_id("pro"))
+    subject: Mapped[str] = mapped_column(sa.String(16))
+    """`encoder` or `llm`."""
+    collection_id: Mapped[str | None] = mapped_column(sa.ForeignKey("collections.id", ondelete="CASCADE"), index=True)
+    """Whose encoder; null for the language model."""
+    model: Mapped[str]
+    """Name and version; so is `previous`. No foreign keys: history outlives the models."""
+    previous: Mapped[str]
+    setting: Mapped[str]
+    """The model that the settings named at that time."""
+    verdict_id: Mapped[str | None]
+    principal_id: Mapped[str | None] = mapped_column(sa.ForeignKey("principals.id", ondelete="SET NULL"))
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    live_at: Mapped[datetime | None]
+    """When it was live; null: it is only intended."""
+    undone_at: Mapped[datetime | None]
+    """When it was rolled back or given up."""

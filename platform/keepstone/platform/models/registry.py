@@ -90,6 +90,12 @@ class ModelRegistry:
             )
         return found
 
+    def by_id(self, model_id: str) -> InstalledModel | None:
+        """Return the version of that id; None if it was removed."""
+        with self._database.reading() as session:
+            row = session.get(ModelRow, model_id)
+            return self._installed(row) if row else None
+
     def add(
         self,
         *,

@@ -1,4 +1,4 @@
-"""The engine's log: one file a start, the newest is `logs/engine.log`, five are kept; and what a death in it means."""
+"""An engine's log: one file a start, the newest is `logs/engine.log`, five are kept; and what a death in it means."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import IO
 
 from keepstone.platform.errors import storage_errors
+from keepstone.platform.serving.places import PLACES
 
 _KEPT = 5
 _TAIL_BYTES = 64 * 1024
@@ -19,28 +20,35 @@ _CAUSES = (
     ("is greater than the derived max_model_len", "Lower engine.max_model_len to what the model takes"),
     ("InvalidCxxCompiler", "Run `apt-get install g++`, or set engine.compile to false"),
     ("unrecognized arguments", "Mend engine.extra_args"),
+    ("does not support LoRA", "Set engine.max_lora_rank to 0: this model takes no adapters"),
     ("No module named", "Run `keepstone engine install --force`"),
     ("No space left on device", "Free some space on the disk"),
 )
 
 
-def engine_log(home: Path) -> Path:
-    """Return where the newest log is."""
-    return home / "logs" / "engine.log"
+def engine_log(home: Path, place: str = PLACES[0]) -> Path:
+    """Return where the newest log of the engine in a place is."""
+    return home / "logs" / f"{place}.log"
 
 
-def open_log(home: Path) -> IO[bytes]:
+def newest_log(home: Path) -> Path:
+    """Return the log of the engine that was written to last."""
+    logs = [log for place in PLACES if (log := engine_log(home, place)).exists()]
+    return max(logs, key=lambda log: log.stat().st_mtime, default=engine_log(home))
+
+
+def open_log(home: Path, place: str = PLACES[0]) -> IO[bytes]:
     """Shift the older logs by one (`engine.1.log` is the one before) and open a new one.
 
     Raises:
         StorageFull: the disk has no room for it.
     """
-    newest = engine_log(home)
+    newest = engine_log(home, place)
     with storage_errors("opening the engine's log"):
         newest.parent.mkdir(parents=True, exist_ok=True)
         for number in range(_KEPT - 1, 0, -1):
-            older = newest.with_name(f"engine.{number}.log")
-            younger = newest.with_name(f"engine.{number - 1}.log") if number > 1 else newest
+            older = newest.with_name(f"{place}.{number}.log")
+            younger = newest.with_name(f"{place}.{number - 1}.log") if number > 1 else newest
             if younger.exists():
                 younger.replace(older)
         stream = newest.open("wb")

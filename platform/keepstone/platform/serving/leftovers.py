@@ -18,51 +18,59 @@ import structlog
 
 from keepstone.platform.errors import Conflict
 from keepstone.platform.serving import guard
+from keepstone.platform.serving.places import PLACES, record_path
 
 HOME_MARK = "KS_ENGINE_HOME"
-RECORD = Path("engine", "engine.json")
+PLACE_MARK = "KS_ENGINE_PLACE"
 _GRACE_S = 10.0
 _log = structlog.get_logger(__name__)
 
 
-def leftovers(home: Path) -> list[psutil.Process]:
-    """Return the living processes of engines that were started for `home`. Call it while holding the engine's lock."""
-    recorded = _recorded(home)
+def leftovers(home: Path, place: str | None = None) -> list[psutil.Process]:
+    """Return the living processes of engines that were started for `home`. Call it while holding the engine's lock.
+
+    Args:
+        home: the folder of all state.
+        place: only those of the engine in this place; None: of all engines.
+    """
+    places = PLACES if place is None else (place,)
+    recorded = {found for each in places if (found := _recorded(record_path(home, each)))}
     return [
         process
         for process in psutil.process_iter()
-        if process.pid != os.getpid() and (_is_marked(process, home) or _is_recorded(process.pid, recorded))
+        if process.pid != os.getpid() and (_is_marked(process, home, places) or _is_recorded(process.pid, recorded))
     ]
 
 
-def _is_marked(process: psutil.Process, home: Path) -> bool:
+def _is_marked(process: psutil.Process, home: Path, places: tuple[str, ...]) -> bool:
     try:
-        return process.environ().get(HOME_MARK) == str(home)
+        environment = process.environ()
     except (psutil.Error, OSError):
         return False
+    return environment.get(HOME_MARK) == str(home) and environment.get(PLACE_MARK, PLACES[0]) in places
 
 
-def _is_recorded(pid: int, recorded: tuple[int, int] | None) -> bool:
+def _is_recorded(pid: int, recorded: set[tuple[int, int]]) -> bool:
     # The kernel gives no number to a new process while it still names a group or session with members.
     try:
-        return recorded is not None and (os.getsid(pid), os.getpgid(pid)) == recorded
+        return bool(recorded) and (os.getsid(pid), os.getpgid(pid)) in recorded
     except OSError:
         return False
 
 
-def _recorded(home: Path) -> tuple[int, int] | None:
-    """Return session and process group of the engine that was last started in this run of the machine."""
+def _recorded(record: Path) -> tuple[int, int] | None:
+    """Return session and process group of the engine that was last started there in this run of the machine."""
     try:
-        content = json.loads((home / RECORD).read_text(encoding="ascii"))
+        content = json.loads(record.read_text(encoding="ascii"))
         found = int(content["session"]), int(content["group"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return found if content["boot"] == guard.boot_id() else None
 
 
-def end_leftovers(home: Path) -> int:
+def end_leftovers(home: Path, place: str | None = None) -> int:
     """End them, politely first; return how many there were."""
-    found = leftovers(home)
+    found = leftovers(home, place)
     for process in found:
         _log.warning("engine.ending_leftover", pid=process.pid)
         with contextlib.suppress(psutil.Error):

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -27,7 +28,8 @@ from keepstone.platform.errors import EngineUnavailable, KeepstoneError
 from keepstone.platform.locks import exclusive_lock
 from keepstone.platform.serving import guard
 from keepstone.platform.serving.enginelog import engine_log, explain_death, open_log
-from keepstone.platform.serving.leftovers import HOME_MARK, RECORD, end_leftovers, refuse_used_port
+from keepstone.platform.serving.leftovers import HOME_MARK, PLACE_MARK, end_leftovers, refuse_used_port
+from keepstone.platform.serving.places import PLACES, lock_path, record_path
 from keepstone.platform.serving.vllm import Launch
 
 State = Literal["off", "starting", "ready", "restarting", "failed", "draining", "stopped"]
@@ -83,18 +85,36 @@ class EngineSupervisor:
         launch: how the engine is started.
         home: the folder of all state: the log is `logs/engine.log` in it, the lock `engine/engine.lock`.
         patience: how long to wait for what.
+        place: which of the places for engines it takes, whose name log and lock have.
+        on_answer: called each time that a new process answers, before it counts as ready. `EngineUnavailable` means
+            not yet; any other `KeepstoneError` means never.
     """
 
-    def __init__(self, launch: Launch, *, home: Path, patience: Patience | None = None) -> None:
+    def __init__(
+        self,
+        launch: Launch,
+        *,
+        home: Path,
+        patience: Patience | None = None,
+        place: str = PLACES[0],
+        on_answer: Callable[[], None] = lambda: None,
+    ) -> None:
         self._launch = launch
         self._home = home
+        self._place = place
+        self._on_answer = on_answer
         self._patience = patience or Patience()
         self._changed = threading.Condition()
         self._stop = threading.Event()
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
         self._status = EngineStatus(
-            state="off", message="The engine is off", since=utc_now(), restarts=0, pid=None, log_path=engine_log(home)
+            state="off",
+            message="The engine is off",
+            since=utc_now(),
+            restarts=0,
+            pid=None,
+            log_path=engine_log(home, place),
         )
 
     def start(self) -> None:
@@ -160,7 +180,7 @@ class EngineSupervisor:
             self._set("stopped", "The engine was stopped", pid=None)
 
     def _run(self) -> None:
-        lock = self._home / "engine" / "engine.lock"
+        lock = lock_path(self._home, self._place)
         try:
             with exclusive_lock(lock, "Another Keepstone runs an engine in this folder", wait_s=self._patience.lock_s):
                 self._live()
@@ -179,7 +199,7 @@ class EngineSupervisor:
                 return
             settled = lived_s is not None and lived_s >= self._patience.settled_s
             quick_deaths = 1 if settled else quick_deaths + 1
-            reason, fix = explain_death(engine_log(self._home), code)
+            reason, fix = explain_death(engine_log(self._home, self._place), code)
             _log.warning("engine.died", exit_code=code, lived_s=lived_s, quick_deaths=quick_deaths)
             if quick_deaths >= self._patience.quick_deaths:
                 self._fail(f"The engine died {quick_deaths} times in a row. {reason}", fix)
@@ -194,9 +214,9 @@ class EngineSupervisor:
         Returns:
             For how many seconds it was ready, None if never; and its exit code, None if it hangs.
         """
-        end_leftovers(self._home)
+        end_leftovers(self._home, self._place)
         refuse_used_port(self._launch.port)
-        with open_log(self._home) as log:
+        with open_log(self._home, self._place) as log:
             process = self._spawn(log)
         self._set(self._status.state, self._status.message, pid=process.pid)
         try:
@@ -209,11 +229,11 @@ class EngineSupervisor:
     def _spawn(self, log: IO[bytes]) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-I", "-S", guard.__file__, "--grace", str(self._patience.grace_s)]
         return subprocess.Popen(
-            [*command, "--record", str(self._home / RECORD), "--", *self._launch.command],
+            [*command, "--record", str(record_path(self._home, self._place)), "--", *self._launch.command],
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=subprocess.STDOUT,
-            env={**self._launch.environment, HOME_MARK: str(self._home)},
+            env={**self._launch.environment, HOME_MARK: str(self._home), PLACE_MARK: self._place},
             cwd=self._home,
             start_new_session=True,
         )
@@ -229,7 +249,7 @@ class EngineSupervisor:
                 if ready_at is not None and now - heard < _HEALTH_EVERY_S and not asked:
                     continue
                 health = self._health(client)
-                if health == "well":
+                if health == "well" and (ready_at is not None or self._prepared()):
                     heard = now
                     if ready_at is None:
                         ready_at = now
@@ -249,6 +269,15 @@ class EngineSupervisor:
         lived_s = round(time.monotonic() - ready_at, 1) if ready_at is not None else None
         return lived_s, process.poll()
 
+    def _prepared(self) -> bool:
+        """Give a new process what it needs; tell whether it has it."""
+        try:
+            self._on_answer()
+        except EngineUnavailable as error:
+            _log.warning("engine.not_prepared", reason=error.message)
+            return False
+        return True
+
     def _health(self, client: httpx.Client) -> Literal["well", "dead", "silent"]:
         """Ask the engine; `dead` when nobody listens or it says itself that it cannot go on, which never mends."""
         try:
@@ -267,7 +296,7 @@ class EngineSupervisor:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-        end_leftovers(self._home)
+        end_leftovers(self._home, self._place)
 
     def _drain(self, deadline: float) -> None:
         with httpx.Client(timeout=5.0, trust_env=False) as client:

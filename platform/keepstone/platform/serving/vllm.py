@@ -23,10 +23,13 @@ _HOST = "127.0.0.1"
 _GIB = 1024**3
 # A small model fills its JSON with blanks where it may. vLLM wants the backend named for that.
 _COMPACT_JSON = '{"backend": "xgrammar", "disable_any_whitespace": true}'
+# The live one and the one that is judged against it.
+_ADAPTERS_AT_ONCE = "2"
+_USUAL_LORA_RANK = 32
 # What the rest of Keepstone relies on, or what would let a model's files run code.
 _RESERVED = frozenset({
-    "--allowed-local-media-path", "--api-key", "--config", "--enable-prompt-embeds", "--host", "--model",
-    "--port", "--served-model-name", "--trust-remote-code", "--uds",
+    "--allowed-local-media-path", "--api-key", "--config", "--enable-lora", "--enable-prompt-embeds", "--host",
+    "--lora-modules", "--max-lora-rank", "--model", "--port", "--served-model-name", "--trust-remote-code", "--uds",
 })  # fmt: skip
 
 
@@ -46,6 +49,8 @@ class Launch:
     """Random, so that other users of this machine cannot talk to the engine past the app."""
     max_streams: int
     timeout_s: float
+    max_lora_rank: int = 0
+    """Widest adapter that it takes while it runs; 0: none."""
 
     @property
     def base_url(self) -> str:
@@ -62,11 +67,19 @@ class Launch:
         """Prometheus figures, among them the number of running requests."""
         return f"http://{_HOST}:{self.port}/metrics"
 
-    def client(self, explain: Callable[[], str | None] = lambda: None, *, log: Path | None = None) -> HttpEngine:
-        """Return the client of this engine; `explain` and `log` make its errors say why the engine is down."""
+    def client(
+        self, explain: Callable[[], str | None] = lambda: None, *, log: Path | None = None, adapter: str | None = None
+    ) -> HttpEngine:
+        """Return a client of this engine.
+
+        Args:
+            explain: says why the engine is down, for error messages.
+            log: where people find out more about that.
+            adapter: name of a loaded adapter to ask for, instead of the model by itself.
+        """
         return HttpEngine(
             self.base_url,
-            model=self.model,
+            model=adapter or self.model,
             max_model_len=self.max_model_len,
             api_key=self.api_key,
             model_dir=self.model_dir,
@@ -79,7 +92,14 @@ class Launch:
 
 
 def build_launch(
-    settings: EngineSettings, *, home: Path, python: Path, model: InstalledModel, machine: Machine
+    settings: EngineSettings,
+    *,
+    home: Path,
+    python: Path,
+    model: InstalledModel,
+    machine: Machine,
+    port: int | None = None,
+    adapter: bool = False,
 ) -> Launch:
     """Put together how vLLM is started.
 
@@ -89,6 +109,8 @@ def build_launch(
         python: of the environment that has vLLM.
         model: what it serves.
         machine: decides between CPU and GPUs, and whether they are enough without other machines.
+        port: where it listens; None takes the setting.
+        adapter: whether it is started for an adapter.
 
     Raises:
         SettingsError: `engine.extra_args` holds an argument that is Keepstone's own, or more GPUs are asked for than
@@ -98,11 +120,12 @@ def build_launch(
     known_limit = model.details.get("max_model_len")
     max_model_len = min(settings.max_model_len, int(known_limit)) if known_limit else settings.max_model_len
     api_key = secrets.token_urlsafe(32)
+    max_lora_rank = _max_lora_rank(settings, machine, wanted=adapter)
     arguments = [
         *("--model", str(model.path)),
         *("--served-model-name", model.name),
         *("--host", _HOST),
-        *("--port", str(settings.port)),
+        *("--port", str(port or settings.port)),
         *("--max-model-len", str(max_model_len)),
         *("--max-num-seqs", str(settings.max_streams)),
         "--enable-prefix-caching",
@@ -110,6 +133,7 @@ def build_launch(
         "--disable-uvicorn-access-log",
         "--disable-fastapi-docs",
         *("--structured-outputs-config", _COMPACT_JSON),
+        *_adapter_arguments(max_lora_rank),
         *(_gpu_arguments(settings, machine) if machine.gpus else _cpu_arguments(settings, machine)),
         *(() if _compiles(settings, machine) else ("--enforce-eager",)),
         *settings.extra_args,
@@ -117,14 +141,28 @@ def build_launch(
     return Launch(
         command=(str(python), "-m", "vllm.entrypoints.openai.api_server", *arguments),
         environment=_environment(home, python, api_key, distributed=_is_distributed(settings, machine)),
-        port=settings.port,
+        port=port or settings.port,
         model=model.name,
         model_dir=model.path,
         max_model_len=max_model_len,
         api_key=api_key,
         max_streams=settings.max_streams,
         timeout_s=settings.request_timeout_s,
+        max_lora_rank=max_lora_rank,
     )
+
+
+def _max_lora_rank(settings: EngineSettings, machine: Machine, *, wanted: bool) -> int:
+    if settings.max_lora_rank is not None:
+        return settings.max_lora_rank
+    # On a CPU, vLLM multiplies with the slots for adapters even while they are empty.
+    return _USUAL_LORA_RANK if wanted or machine.gpus else 0
+
+
+def _adapter_arguments(max_rank: int) -> tuple[str, ...]:
+    if not max_rank:
+        return ()
+    return ("--enable-lora", "--max-lora-rank", str(max_rank), "--max-loras", _ADAPTERS_AT_ONCE)
 
 
 def _compiles(settings: EngineSettings, machine: Machine) -> bool:
@@ -190,6 +228,7 @@ def _environment(home: Path, python: Path, api_key: str, *, distributed: bool) -
         "VLLM_NO_USAGE_STATS": "1",
         "VLLM_DO_NOT_TRACK": "1",
         "VLLM_API_KEY": api_key,
+        "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1",
         "VLLM_CACHE_ROOT": str(home / "engine" / "cache"),
         "TORCHINDUCTOR_CACHE_DIR": str(home / "engine" / "cache" / "inductor"),
         "PYTHONUNBUFFERED": "1",

@@ -21,8 +21,8 @@ import sqlalchemy as sa
 import structlog
 from sqlalchemy.orm import Session
 
-from keepstone.agents.answering import AnsweringModel
 from keepstone.agents.prompts import PROMPT_VERSION as ANSWER_PROMPT
+from keepstone.agents.types import AnsweringModel
 from keepstone.platform.access import Principal, allowed_actions, authorize, find_collection, readable_scope
 from keepstone.platform.database import Database
 from keepstone.platform.database.tables import OPEN_JOBS, CollectionRow, JobRow, PrincipalRow
@@ -64,7 +64,7 @@ class DatasetBuilder:
         indexes: brought up to the database before a build.
         engine: the language model, whose tokens are counted.
         connect: gives a client of it for an event loop of its own; closed after use.
-        model: its name, version and whether it can write.
+        model: its name, version and whether it can write, or what tells them at the moment it is asked.
         answering: how prompts are packed.
         datasets: where datasets are kept.
         jobs: where the work is queued; this object registers itself there.
@@ -79,13 +79,14 @@ class DatasetBuilder:
         indexes: IndexSet,
         engine: Engine,
         connect: Callable[[], Engine],
-        model: AnsweringModel,
+        model: AnsweringModel | Callable[[], AnsweringModel],
         answering: AnsweringSettings,
         datasets: Datasets,
         jobs: Jobs,
     ) -> None:
         self._database, self._searcher, self._encoders, self._indexes = database, searcher, encoders, indexes
-        self._engine, self._connect, self._model, self._answering = engine, connect, model, answering
+        self._engine, self._connect, self._answering = engine, connect, answering
+        self._model = model if callable(model) else lambda: model
         self._jobs = jobs
         self.datasets = datasets
         self._open: tuple[str, Workshop] | None = None
@@ -95,7 +96,7 @@ class DatasetBuilder:
         """Return where the questions of an order come from."""
         if config.source != "auto":
             return config.source
-        return "written" if self._model.style == "write" else "sentences"
+        return "written" if self._model().style == "write" else "sentences"
 
     def submit(self, principal: Principal, config: DatasetConfig) -> str:
         """Order a dataset and return the job's id.
@@ -211,6 +212,7 @@ class DatasetBuilder:
         require_enough(made, corpus)
         files = made.files(corpus)
         assert config.name is not None, "submit names it"
+        model = self._model()
         sides = [side for _, _, side in corpus.documents]
         card = DatasetCard(
             name=config.name,
@@ -218,8 +220,8 @@ class DatasetBuilder:
             collection=corpus.collection,
             change_sequence=corpus.change_sequence,
             encoder=self._indexes.get(corpus.collection_id).encoder_version,
-            model=self._model.name,
-            model_version=self._model.version,
+            model=model.name,
+            model_version=model.version,
             question_source=self.source_of(config),
             prompts=(ANSWER_PROMPT, QUESTION_PROMPT),
             settings=config,

@@ -20,7 +20,8 @@ from typing import Any
 
 import structlog
 
-from keepstone.agents.answering import Answerer, AnsweringModel
+from keepstone.agents.answering import Answerer
+from keepstone.agents.types import AnsweringModel
 from keepstone.platform.access import Principal, Scope, find_collection, readable_scope
 from keepstone.platform.database import Database
 from keepstone.platform.models.registry import InstalledModel, ModelRegistry

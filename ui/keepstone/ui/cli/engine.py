@@ -37,9 +37,9 @@ def logs(
     lines: Annotated[int, typer.Option("--lines", "-n", min=1, help="How many of the last lines.")] = 50,
 ) -> None:
     """Print the engine's log."""
-    from keepstone.platform.serving.enginelog import engine_log
+    from keepstone.platform.serving.enginelog import newest_log
 
-    path = engine_log(load_settings().home)
+    path = newest_log(load_settings().home)
     if not path.exists():
         raise NotFound("The engine has no log yet", fix="Start it: `keepstone up`")
     last = last_lines(path, lines)

@@ -22,8 +22,6 @@ from keepstone.ui.version import version
 
 router = APIRouter(prefix="/v1", tags=["status"])
 
-_DRAIN_S = 10.0
-
 
 @router.get("/status")
 async def get_status(principal: CurrentPrincipal, runtime: TheRuntime) -> dict[str, Any]:
@@ -39,13 +37,12 @@ def restart_engine(principal: CurrentPrincipal, runtime: TheRuntime) -> dict[str
     principal.needs_admin()
     if isinstance(runtime.engine, AbsentEngine):
         raise Conflict("There is no engine to restart", fix=runtime.engine.reason.fix)
-    if runtime.supervisor is None:
+    if runtime.engines is None:
         raise Conflict(
             "The engine is not Keepstone's to restart", fix="engine.mode is 'external': restart it where it runs"
         )
-    runtime.supervisor.stop(drain_s=_DRAIN_S)
-    runtime.supervisor.start()
-    return {"state": runtime.supervisor.status().state}
+    runtime.engines.restart()
+    return {"state": runtime.engines.supervisor.status().state}
 
 
 @router.get("/indexes")
@@ -88,14 +85,16 @@ def _status(runtime: Runtime, principal: Principal, *, engine_ready: bool) -> di
 def _engine(runtime: Runtime, *, ready: bool, admin: bool) -> dict[str, Any]:
     mode = runtime.settings.engine.mode
     about: dict[str, Any] = {"mode": mode, "model": runtime.engine.model, "ready": ready}
-    if runtime.supervisor is None:
+    if runtime.engines is None:
         state = "ready" if ready else "off" if mode == "off" else "down"
         missing = str(runtime.engine.reason) if isinstance(runtime.engine, AbsentEngine) else None
         return about | {"state": state, "message": missing}
-    status = runtime.supervisor.status()
+    supervisor = runtime.engines.supervisor
+    status = supervisor.status()
     about |= {
+        "serves": runtime.engines.live.served.model.reference,
         "state": status.state,
-        "message": runtime.supervisor.explain() or status.message,
+        "message": supervisor.explain() or status.message,
         "since": status.since.isoformat(),
         "restarts": status.restarts,
     }
