@@ -16,19 +16,20 @@ BENCHMARKS := $(filter-out smoke,$(basename $(notdir $(shell grep -l '^if __name
 help: ## List these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
+# Installing talks on stderr: what `smoke` and `bench` print on stdout is JSON alone.
 .venv/.installed: pyproject.toml $(PINS) $(BOOTSTRAP)
-	@$(PYTHON) scripts/bootstrap.py
+	@$(PYTHON) scripts/bootstrap.py >&2
 	@touch $@
 
 .venv/.installed-dev: pyproject.toml $(PINS) $(BOOTSTRAP)
-	@$(PYTHON) scripts/bootstrap.py --dev
+	@$(PYTHON) scripts/bootstrap.py --dev >&2
 	@touch .venv/.installed $@
 
 install: .venv/.installed ## Install Keepstone into .venv
 install-dev: .venv/.installed-dev ## Install Keepstone and what its tests and checks need
 
 engine: .venv/.installed ## Install vLLM, the language model's server, into an environment of its own
-	@$(KEEPSTONE) engine install
+	@$(KEEPSTONE) engine install >&2
 
 up: .venv/.installed ## Install all, fetch the starter models, read the examples, start; prints the URL
 	@$(KEEPSTONE) up --detach --examples examples/documents
