@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,15 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from keepstone.platform.database import Database, migrate
-from keepstone.platform.database.tables import Base, BlobRow, CollectionRow, DocumentRow, PrincipalRow
+from keepstone.platform.database.tables import (
+    Base,
+    BlobRow,
+    ChunkRow,
+    CollectionRow,
+    DocumentRow,
+    EmbeddingRow,
+    PrincipalRow,
+)
 from keepstone.platform.errors import KeepstoneError
 
 
@@ -85,6 +94,55 @@ def test_bytes_of_documents_that_are_there_already_are_listed(both_urls: str) ->
     database.upgrade()
     with database.reading() as session:
         assert set(session.scalars(sa.select(BlobRow.sha256))) == {"1" * 64, "2" * 64}
+    database.close()
+
+
+def test_vectors_are_found_after_the_change_of_their_keys(both_urls: str) -> None:
+    """Up and down again: nobody wants to encode a whole collection for an update."""
+    database = Database(both_urls)
+    migrate.upgrade(database.engine, "0004")
+
+    def sha256(text: str) -> str:
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    keys = [sha256("e\0red fox"), sha256("e\0Title\nblue hen")]
+    with database.transaction() as session:
+        execute = session.connection().exec_driver_sql
+        execute("INSERT INTO principals VALUES ('p', 'ann', '1', '0', '2026-01-01 00:00:00')")
+        execute("INSERT INTO collections VALUES ('c', 'c', '', 'p', 'e', '2026-01-01 00:00:00')")
+        session.execute(
+            sa.text(
+                "INSERT INTO documents (id, collection_id, name, state, size, chunk_count, created_at, updated_at) "
+                "VALUES ('d', 'c', 'a', 'ready', 1, 3, :now, :now)"
+            ),
+            {"now": "2026-01-01 00:00:00"},
+        )
+        chunk = sa.text(
+            'INSERT INTO chunks (document_id, collection_id, ordinal, start, "end", text, context, embedding_key) '
+            "VALUES ('d', 'c', :ordinal, 0, 1, :text, :context, :key)"
+        )
+        for ordinal, (text, context, key) in enumerate(
+            [("red fox", "", keys[0]), ("red fox", "", keys[0]), ("blue hen", "Title", keys[1])]
+        ):
+            session.execute(chunk, {"ordinal": ordinal, "text": text, "context": context, "key": key})
+        vector = sa.text("INSERT INTO embeddings (key, encoder, vector) VALUES (:key, 'e', :vector)")
+        for number, key in enumerate([*keys, "0" * 64]):
+            session.execute(vector, {"key": key, "vector": bytes([number])})
+    database.upgrade()
+    with database.reading() as session:
+        hashes = list(session.scalars(sa.select(ChunkRow.indexed_sha256).order_by(ChunkRow.id)))
+        assert hashes == [sha256("red fox"), sha256("red fox"), sha256("Title\nblue hen")]
+        rows = session.execute(sa.select(EmbeddingRow.text_sha256, EmbeddingRow.encoder, EmbeddingRow.vector))
+        assert {tuple(row) for row in rows} == {(hashes[0], "e", b"\0"), (hashes[2], "e", b"\1")}
+    migrate.downgrade(database.engine, "0004")
+    with database.reading() as session:
+        execute = session.connection().exec_driver_sql
+        assert [row[0] for row in execute("SELECT embedding_key FROM chunks ORDER BY id")] == [
+            keys[0],
+            keys[0],
+            keys[1],
+        ]
+        assert sorted(row[0] for row in execute("SELECT key FROM embeddings")) == sorted(keys)
     database.close()
 
 

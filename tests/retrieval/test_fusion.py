@@ -68,6 +68,38 @@ def test_a_list_that_tells_nothing_has_no_say(scores: list[float]) -> None:
     assert order(fused, np.arange(len(scores))).tolist() == list(range(len(scores)))
 
 
+@given(_pairs(), _pairs(), st.floats(0, 1), st.floats(0.1, 100), st.floats(-100, 100))
+def test_encoders_with_other_scales_change_nothing(
+    one: tuple[np.ndarray, np.ndarray],
+    other: tuple[np.ndarray, np.ndarray],
+    weight: float,
+    scale: float,
+    shift: float,
+) -> None:
+    """The cosines of one encoder may lie anywhere among those of another: only its own order and distances count."""
+    groups = (slice(0, len(one[0])), slice(len(one[0]), None))
+    lexical = np.round(np.concatenate([one[1], other[1]]))
+    fused = [
+        fuse(np.concatenate([dense, np.round(other[0])]), lexical, dense_weight=weight, groups=groups)
+        for dense in (np.round(one[0]), np.round(one[0]) * scale + shift)
+    ]
+    np.testing.assert_allclose(*fused, atol=1e-4)
+
+
+@given(_pairs(), st.floats(0, 1))
+def test_one_group_is_all_candidates(pair: tuple[np.ndarray, np.ndarray], weight: float) -> None:
+    together = fuse(*pair, dense_weight=weight)
+    groups = (slice(0, 0), slice(0, len(pair[0])))
+    weights = np.full(len(pair[0]), weight)
+    np.testing.assert_array_equal(together, fuse(*pair, dense_weight=weights, groups=groups))
+
+
+def test_a_group_that_tells_nothing_stands_at_the_mean() -> None:
+    dense, lexical = np.array([0.9, 0.1, 0.5, 0.5]), np.array([1.0, 2.0, 3.0, 4.0])
+    fused = fuse(dense, lexical, dense_weight=1.0, groups=(slice(0, 2), slice(2, 4)))
+    assert fused.tolist() == [1.0, -1.0, 0.0, 0.0]
+
+
 def test_a_candidate_of_unknown_score_counts_as_the_lowest() -> None:
     z = z_scores(np.array([3.0, np.nan, 1.0]))
     assert z is not None

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import sqlalchemy as sa
+from numpy.typing import NDArray
 
 from keepstone.platform.access import Scope
 from keepstone.platform.database import Database
@@ -17,7 +19,7 @@ from keepstone.retrieval.encoder import HashEncoder
 from keepstone.retrieval.encoders import Encoders
 from keepstone.retrieval.indexes import IndexSet
 from keepstone.retrieval.search import Searcher
-from tests.retrieval.corpus import add_collection, add_document, remove_document
+from tests.retrieval.corpus import add_collection, add_document, encoders_of, remove_document
 
 _ENCODER = HashEncoder(64)
 _ENCODERS = Encoders(_ENCODER)
@@ -170,6 +172,67 @@ class TestLanguages:
         result = english.search(scope, "龘靐齉爩鱻麤")
         assert result.dense_weight == 0.0
         assert len(result.hits) == len(_PASSAGES)
+
+
+class TestCollectionsWithEncodersOfTheirOwn:
+    @pytest.fixture
+    def encoders(self) -> Encoders:
+        return encoders_of(_ENCODER, _Dull(48))
+
+    def _other(self, database: Database, *texts: str) -> str:
+        dull = _Dull(48)
+        collection_id = add_collection(database, dull, "other")
+        add_document(database, dull, collection_id, "o", texts)
+        return collection_id
+
+    def test_each_is_searched_with_its_own(self, both_databases: Database, tmp_path: Path, encoders: Encoders) -> None:
+        first = add_collection(both_databases, _ENCODER)
+        add_document(both_databases, _ENCODER, first, "a", ["red fox", "blue hen", "green cow"])
+        second = self._other(both_databases, "red wolf", "black bird", "white cat")
+        with IndexSet(both_databases, tmp_path / "two", encoders) as indexes:
+            indexes.catch_up_all()
+            result = Searcher(both_databases, encoders, indexes, SearchSettings()).search(Scope((first, second)), "red")
+        assert result.encoders == {first: _ENCODER.version, second: _Dull(48).version}
+        assert {hit.text for hit in result.hits[:2]} == {"red fox", "red wolf"}
+
+    def test_higher_cosines_of_one_encoder_do_not_drown_the_other(
+        self, both_databases: Database, tmp_path: Path, encoders: Encoders
+    ) -> None:
+        """Raw, every passage of the dull encoder would come before the best of the other."""
+        first = add_collection(both_databases, _ENCODER)
+        add_document(both_databases, _ENCODER, first, "a", ["red fox in the snow", "blue hen", "green cow"])
+        second = self._other(both_databases, "stone", "iron", "glass")
+        with IndexSet(both_databases, tmp_path / "two", encoders) as indexes:
+            indexes.catch_up_all()
+            searcher = Searcher(both_databases, encoders, indexes, SearchSettings(dense_weight=1.0))
+            hits = searcher.search(Scope((first, second)), "red fox").hits
+        assert hits[0].text == "red fox in the snow"
+        [best] = [hit for hit in hits if hit.text == "red fox in the snow"]
+        assert min(hit.dense_score or 0.0 for hit in hits if hit.collection_id == second) > (best.dense_score or 0.0)
+
+    def test_each_has_its_say_in_the_languages_it_knows(self, both_databases: Database, tmp_path: Path) -> None:
+        english = HashEncoder(64, languages=frozenset({"en"}))
+        encoders = encoders_of(english, _Dull(48))
+        first = add_collection(both_databases, english)
+        add_document(both_databases, english, first, "a", ["red fox", "blue hen"])
+        second = self._other(both_databases, "滤芯每六个月更换一次", "泵")
+        with IndexSet(both_databases, tmp_path / "two", encoders) as indexes:
+            indexes.catch_up_all()
+            searcher = Searcher(both_databases, encoders, indexes, SearchSettings(dense_weight=0.5))
+            assert searcher.search(Scope((first,)), "滤芯更换").dense_weight == 0.0
+            result = searcher.search(Scope((first, second)), "滤芯更换")
+        assert result.dense_weight == 0.5
+        assert result.hits[0].collection_id == second
+
+
+class _Dull(HashEncoder):
+    """Finds everything alike, as many encoders do: its cosines lie close below 1."""
+
+    def encode_query(self, text: str) -> NDArray[np.float32]:
+        vector = super().encode_query(text) * np.float32(0.2)
+        vector[0] += 1.0
+        unit: NDArray[np.float32] = (vector / np.linalg.norm(vector)).astype(np.float32)
+        return unit
 
 
 class TestBadQueries:

@@ -59,6 +59,8 @@ class Encoders:
                     found = self._load(version)
                 except ModelMissing as error:
                     raise ModelMissing(error.message, fix=_FIX) from error
+                if found.version != version:
+                    raise ModelMissing(f"There is no encoder {version!r}", fix=f"Name it in full: {found.version}")
                 self._others[version] = found
             self._others.move_to_end(version)
             while len(self._others) > self._kept:

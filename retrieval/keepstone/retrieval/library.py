@@ -58,6 +58,8 @@ class CollectionInfo:
     description: str
     documents: int
     chunks: int
+    encoder: str
+    """Version of the encoder that it is searched with."""
     can_write: bool
     can_delete: bool
     """Whether the collection itself, and who may use it, is theirs to change."""
@@ -448,6 +450,7 @@ def _collection_infos(session: Session, principal: Principal, rows: list[Collect
                 description=row.description,
                 documents=documents,
                 chunks=int(chunks),
+                encoder=row.encoder,
                 can_write="write" in allowed,
                 can_delete="own" in allowed,
                 created_at=row.created_at,

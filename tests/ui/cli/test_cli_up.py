@@ -17,6 +17,7 @@ from keepstone.platform.errors import EngineUnavailable, SettingsError
 from keepstone.platform.locks import holder
 from keepstone.platform.models.registry import ModelRegistry
 from keepstone.platform.settings import EngineSettings, default_home, load_settings
+from keepstone.retrieval.encoder import HashEncoder
 from keepstone.ui.cli import launch
 from keepstone.ui.running import find_app, lock_path
 from keepstone.ui.runtime import engine_python
@@ -66,7 +67,9 @@ def test_up_gives_a_link_that_signs_in_and_down_leaves_nothing(keepstone: Keepst
     assert app.pid != os.getpid()
     (folder / "empty.txt").unlink()
     assert keepstone("ingest", folder, "-c", "manual").exit_code == 0
-    assert parsed(keepstone("status", "--json"))["collections"] == [{"name": "manual", "documents": 2, "chunks": 2}]
+    assert parsed(keepstone("status", "--json"))["collections"] == [
+        {"name": "manual", "documents": 2, "chunks": 2, "encoder": HashEncoder().version}
+    ]
     assert parsed(keepstone("up", "-d", "--json"))["already_running"] is True
     down = keepstone("down")
     assert down.exit_code == 0

@@ -117,7 +117,8 @@ async def test_status_tells_what_there_is(client: httpx.AsyncClient, runtime: Ru
     ingest(runtime, admin(runtime), "counted", {"w.md": b"The warranty lasts two years."})
     status = (await client.get("/v1/status")).json()
     assert status["engine"]["state"] == "ready"
-    assert {"name": "counted", "documents": 1, "chunks": 1} in status["collections"]
+    counted = {"name": "counted", "documents": 1, "chunks": 1, "encoder": runtime.encoder.version}
+    assert counted in status["collections"]
     assert status["jobs"] == []
     assert status["home"] == str(runtime.settings.home)
 

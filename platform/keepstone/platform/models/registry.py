@@ -16,7 +16,7 @@ from typing import Any, cast
 import sqlalchemy as sa
 
 from keepstone.platform.database import Database
-from keepstone.platform.database.tables import ModelRow
+from keepstone.platform.database.tables import CollectionRow, ModelRow
 from keepstone.platform.errors import Conflict, ModelMissing, did_you_mean
 from keepstone.platform.models.catalog import Kind, catalog
 from keepstone.platform.models.files import MANIFEST, hash_files, read_manifest
@@ -124,7 +124,7 @@ class ModelRegistry:
 
         Raises:
             ModelMissing: it is not registered.
-            Conflict: another model was made from it.
+            Conflict: another model was made from it, or a collection is searched with it.
         """
         found = self.find(reference)
         if found is None:
@@ -133,12 +133,26 @@ class ModelRegistry:
             heir = session.scalars(sa.select(ModelRow.name).where(ModelRow.base_id == found.id)).first()
             if heir:
                 raise Conflict(f"{heir} was made from {found.name}", fix=f"Remove {heir} first")
+            user = session.scalars(
+                sa.select(CollectionRow.name).where(CollectionRow.encoder == found.reference)
+            ).first()
+            if user:
+                raise Conflict(
+                    f"The collection {user!r} is searched with {found.name}",
+                    fix=f"Give it another encoder before: `keepstone models rollback --collection '{user}'`, "
+                    "or name another one in keepstone.toml",
+                )
             session.execute(sa.delete(ModelRow).where(ModelRow.id == found.id))
         if found.path.is_relative_to(self.folder):
             # The manifest first: what is left of a deletion that was cut short must not look like a model.
             (found.path / MANIFEST).unlink(missing_ok=True)
             shutil.rmtree(found.path, ignore_errors=True)
         return found
+
+    def encoders_in_use(self) -> frozenset[str]:
+        """Return the references of the encoders that collections are searched with."""
+        with self._database.reading() as session:
+            return frozenset(session.scalars(sa.select(CollectionRow.encoder).distinct()))
 
     def verify(self, model: InstalledModel) -> tuple[str, ...]:
         """Hash the model's files again; return what is wrong with them, nothing when all is well."""

@@ -22,11 +22,18 @@ def list_() -> None:
     with connect() as api:
         found = api.get("/v1/collections")["data"]
     rows = [
-        (each["name"], each["documents"], each["chunks"], ago(each["created_at"]), each["description"])
+        (
+            each["name"],
+            each["documents"],
+            each["chunks"],
+            each["encoder"],
+            ago(each["created_at"]),
+            each["description"],
+        )
         for each in found
     ]
     empty = "No collections yet. Make one: keepstone ingest PATH --collection NAME"
-    emit(found, lambda: table(["Name", ">Documents", ">Passages", "Made", "Description"], rows, empty=empty))
+    emit(found, lambda: table(["Name", ">Documents", ">Passages", "Encoder", "Made", "Description"], rows, empty=empty))
 
 
 @app.command()

@@ -25,14 +25,15 @@ def list_(known: Annotated[bool, typer.Option("--catalog", help="Those that `pul
         _list_catalog()
         return
     settings = load_settings()
-    in_use = {settings.engine.model, settings.encoder.model}
+    named = {settings.engine.model, settings.encoder.model}
     with opened_registry() as registry:
+        searched = registry.encoders_in_use()
         found = [
             {
                 "name": model.name,
                 "kind": model.kind,
                 "version": model.version,
-                "in_use": model.name in in_use,
+                "in_use": model.name in named or model.reference in searched,
                 "source": model.source,
                 "path": str(model.path),
             }

@@ -52,8 +52,9 @@ def _show(found: Mapping[str, Any]) -> None:
             "Database": found["database"],
         }
     )
-    rows = [(each["name"], each["documents"], each["chunks"]) for each in found["collections"]]
-    table(["Collection", ">Documents", ">Passages"], rows, empty="\nNo collections yet: keepstone ingest PATH -c NAME")
+    rows = [(each["name"], each["documents"], each["chunks"], each["encoder"]) for each in found["collections"]]
+    head = ["Collection", ">Documents", ">Passages", "Encoder"]
+    table(head, rows, empty="\nNo collections yet: keepstone ingest PATH -c NAME")
     if found["jobs"]:
         jobs = [
             (each["id"], each["kind"], each["collection"], each["state"], f"{each['done']}/{each['total']}")

@@ -60,6 +60,7 @@ def _collection(info: CollectionInfo) -> dict[str, Any]:
         "description": info.description,
         "documents": info.documents,
         "chunks": info.chunks,
+        "encoder": info.encoder,
     }
     return _model(info.name, int(info.created_at.timestamp()), about)
 

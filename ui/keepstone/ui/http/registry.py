@@ -19,8 +19,14 @@ router = APIRouter(prefix="/v1/registry", tags=["models"])
 def list_installed(principal: CurrentPrincipal, runtime: TheRuntime) -> Listing[dict[str, Any]]:
     """List the model versions whose files are on this machine."""
     principal.needs_scope("read")
-    in_use = {runtime.settings.engine.model, runtime.settings.encoder.model}
-    return Listing(data=[installed_view(model, in_use=model.name in in_use) for model in runtime.registry.list()])
+    named = {runtime.settings.engine.model, runtime.settings.encoder.model}
+    searched = runtime.registry.encoders_in_use()
+    return Listing(
+        data=[
+            installed_view(model, in_use=model.name in named or model.reference in searched)
+            for model in runtime.registry.list()
+        ]
+    )
 
 
 @router.get("/catalog")

@@ -72,7 +72,8 @@ def _status(runtime: Runtime, principal: Principal, *, engine_ready: bool) -> di
         "encoder": {"model": settings.encoder.model, "version": runtime.encoder.version},
         "database": "sqlite" if runtime.database.is_sqlite else "postgresql",
         "collections": [
-            {"name": info.name, "documents": info.documents, "chunks": info.chunks} for info in collections
+            {"name": info.name, "documents": info.documents, "chunks": info.chunks, "encoder": info.encoder}
+            for info in collections
         ],
         "jobs": [view(row, names).model_dump(mode="json") for row in jobs],
         "better": [asdict(each) for each in better_models(settings, runtime.machine)],

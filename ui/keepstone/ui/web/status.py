@@ -166,13 +166,14 @@ def _facts(facts: dict[str, str]) -> Markup:
 def _collections(infos: list[CollectionInfo]) -> Markup:
     if not infos:
         return element("p", "None yet. ", element("a", "Create one", href="#documents"), ".", class_="note")
-    head = element("tr", *[element("th", each, scope="col") for each in ("Name", "Documents", "Passages")])
+    head = element("tr", *[element("th", each, scope="col") for each in ("Name", "Documents", "Passages", "Encoder")])
     rows = [
         element(
             "tr",
             element("td", info.name, dir="auto"),
             element("td", f"{info.documents:,}", class_="number"),
             element("td", f"{info.chunks:,}", class_="number"),
+            element("td", info.encoder.partition("@")[0], title=info.encoder),
         )
         for info in infos
     ]
