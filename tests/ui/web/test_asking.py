@@ -129,7 +129,7 @@ async def test_a_stopped_answer_keeps_its_record_and_sources(
     stored = runtime.conversations.messages(asked.principal, asked.conversation_id)[-1]
     assert stored.answer_id
     assert runtime.conversations.provenance(asked.principal, stored.answer_id)["outcome"] == "stopped"
-    turns = load_turns(runtime.conversations, runtime.library, asked.principal, asked.conversation_id)
+    turns = load_turns(runtime.conversations, runtime.library, runtime.agent, asked.principal, asked.conversation_id)
     assert turns[-1].answer is not None
     assert turns[-1].answer.cited[0].document_name == "Warranty.md"
 

@@ -25,7 +25,7 @@ def page(runtime: Runtime) -> ChatPage:
 
 async def answered(page: ChatPage, request: gr.Request, text: str = ASKED, conversation: str = "") -> list[Any]:
     """Ask, follow to the end, and return conversation id, turns and live part as the page then shows them."""
-    _, conversation, turns, live, _ = await page.on_ask(text, EVERYWHERE, conversation, request)
+    _, conversation, turns, live, _ = await page.on_ask(text, EVERYWHERE, conversation, False, request)
     box: Any = None
     async for new_box, new_turns, new_live in page.on_follow(conversation, request):
         box = box if _skipped(new_box) else new_box
@@ -99,7 +99,7 @@ async def test_conversations_of_others_look_as_if_they_did_not_exist(
     _, _, opened, turns, _, history = page.on_load(conversation, mallory)
     assert opened == ""
     assert ASKED not in turns + history
-    asked_in_it = await page.on_ask("Mine?", EVERYWHERE, conversation, mallory)
+    asked_in_it = await page.on_ask("Mine?", EVERYWHERE, conversation, False, mallory)
     assert asked_in_it[1] not in ("", conversation)
     assert ASKED not in asked_in_it[2]
 
@@ -112,7 +112,7 @@ async def test_collections_of_others_are_neither_offered_nor_searched(
     assert choices["choices"] == [("All collections", EVERYWHERE)]
     foreign = runtime.library.collection(ann, COLLECTION).id
     with pytest.raises(gr.Error, match="No collection"):
-        await page.on_ask(ASKED, foreign, "", asks(nobody))
+        await page.on_ask(ASKED, foreign, "", False, asks(nobody))
     _, turns, _ = await answered(page, asks(nobody))
     assert "Warranty.md" not in turns
 
@@ -151,7 +151,7 @@ async def test_a_tab_that_shows_another_conversation_is_not_drawn_over(
     page: ChatPage, ann: Principal, asks: Callable[..., gr.Request]
 ) -> None:
     request = asks(ann, "tab 1")
-    _, conversation, *_ = await page.on_ask(ASKED, EVERYWHERE, "", request)
+    _, conversation, *_ = await page.on_ask(ASKED, EVERYWHERE, "", False, request)
     page.on_new(EVERYWHERE, request)
     drawn = [each async for each in page.on_follow(conversation, request)]
     assert len(drawn) == 1
@@ -178,7 +178,7 @@ async def test_an_empty_question_is_told_and_stored_nowhere(
 ) -> None:
     before = len(runtime.conversations.recent(ann, 1000))
     with pytest.raises(gr.Error, match="no question"):
-        await page.on_ask(text, EVERYWHERE, "", asks(ann))
+        await page.on_ask(text, EVERYWHERE, "", False, asks(ann))
     assert len(runtime.conversations.recent(ann, 1000)) == before
 
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 from keepstone.agents.types import Answer, Claim, Outcome, Passage
 from keepstone.ui.web.markup import Mark, Markup, action, element, icon, join, markdown
 from keepstone.ui.web.provenance import render_provenance
+from keepstone.ui.web.steps import Steps, render_steps
 
 UNSUPPORTED: Final = "No passage in the documents supports this sentence"
 _QUOTE_CHARS: Final = 220
@@ -59,9 +60,11 @@ class AnswerView:
     claims: tuple[Claim, ...] = ()
     record: Mapping[str, Any] = field(default_factory=dict)
     rating: int | None = None
+    steps: Steps = ()
+    """What the agent did before, where it was asked."""
 
     @classmethod
-    def of(cls, answer: Answer) -> AnswerView:
+    def of(cls, answer: Answer, steps: Steps = ()) -> AnswerView:
         """Return the view of an answer that was just made."""
         return cls(
             content=answer.content,
@@ -70,6 +73,7 @@ class AnswerView:
             sources=tuple(Source.of(passage) for passage in answer.passages),
             claims=answer.claims,
             record=answer.record,
+            steps=steps,
         )
 
     @property
@@ -96,7 +100,7 @@ def render_answer(view: AnswerView) -> Markup:
 
 
 def render_text(view: AnswerView) -> Markup:
-    """Return the text alone; also while it is being written."""
+    """Return the text, below the steps that led to it; also while it is being written."""
     marks = [
         Mark(claim.start, claim.end, "unsupported", UNSUPPORTED)
         for claim in view.claims
@@ -108,19 +112,26 @@ def render_text(view: AnswerView) -> Markup:
         source = by_number.get(number)
         return _citation(source, _claim_before(view.claims, number, offset)) if source else None
 
-    return element(
+    text = element(
         "div",
         markdown(view.content, marks=marks, cite=cite),
         class_="answer-text" if view.outcome else "answer-text writing",
         dir="auto",
     )
+    return join([render_steps(view.steps), text])
 
 
 def _declined(view: AnswerView) -> Markup:
     badge = element("span", icon("search-off"), "Not in the documents", class_="badge badge-declined")
     closest = _sources(view.sources[:3], (), "Closest passages, judged too weak to answer from")
     return join(
-        [badge, element("div", markdown(view.content), class_="answer-text", dir="auto"), closest, _footer(view)]
+        [
+            render_steps(view.steps),
+            badge,
+            element("div", markdown(view.content), class_="answer-text", dir="auto"),
+            closest,
+            _footer(view),
+        ]
     )
 
 

@@ -14,13 +14,16 @@ from typing import Final
 
 import structlog
 
-from keepstone.agents.types import AnswerEvent, Finished, Found, Searching, TextDelta
+from keepstone.agents.react.brief import Brief
+from keepstone.agents.react.types import Called, Observed, RunEvent, RunFinished, Thought
+from keepstone.agents.types import Finished, Found, Searching, TextDelta
 from keepstone.platform.access import Principal
 from keepstone.platform.errors import Conflict, KeepstoneError, LimitExceeded, NotFound
 from keepstone.platform.serving.engine import Message
 from keepstone.ui.runtime import Runtime
 from keepstone.ui.web.answers import AnswerView, Source
 from keepstone.ui.web.engine_state import engine_state
+from keepstone.ui.web.steps import doing, with_event
 
 _REFRESH_S: Final = 0.05
 _ENGINE_POLL_S: Final = 0.5
@@ -52,6 +55,8 @@ class Question:
     conversation_id: str
     collections: tuple[str, ...] | None
     history: Sequence[Message] = ()
+    agent: bool = False
+    """Whether the agent is to find out, step by step."""
 
 
 class Asking:
@@ -171,25 +176,34 @@ class _Running:
         self._runtime.conversations.append(asked.principal, asked.conversation_id, "assistant", view.content, view.id)
 
     async def _answer(self) -> None:
-        asked = self._question
         await self._wait_for_engine()
-        events = self._runtime.answerer.answer(
-            asked.principal, asked.text, collections=asked.collections, history=asked.history
-        )
-        async with aclosing(events) as produced:
+        async with aclosing(self._events()) as produced:
             async for event in produced:
                 await self._take(event)
+
+    def _events(self) -> AsyncGenerator[RunEvent, None]:
+        asked = self._question
+        where = asked.collections
+        if asked.agent:
+            brief = Brief(history=tuple(asked.history))
+            return self._runtime.agent.run(asked.principal, asked.text, collections=where, brief=brief)
+        return self._runtime.answerer.answer(asked.principal, asked.text, collections=where, history=asked.history)
 
     async def _wait_for_engine(self) -> None:
         while (state := await engine_state(self._runtime)).state == "starting":
             await self._tell(Progress(self._question.text, status=state.message))
             await asyncio.sleep(_ENGINE_POLL_S)
 
-    async def _take(self, event: AnswerEvent) -> None:
+    async def _take(self, event: RunEvent) -> None:
         view = self.progress.view or AnswerView(content="")
         match event:
+            case Thought() | Called() | Observed():
+                stepped = replace(view, steps=with_event(view.steps, event))
+                await self._tell(Progress(self._question.text, status=doing(event), view=stepped))
+            case RunFinished(outcome="failed"):
+                raise KeepstoneError(event.error or "The run failed")
             case Searching():
-                await self._tell(Progress(self._question.text, status="Searching the documents…"))
+                await self._tell(replace(self.progress, status="Searching the documents…"))
             case Found():
                 found = replace(
                     view, id=event.answer_id or None, sources=tuple(Source.of(passage) for passage in event.passages)
@@ -200,7 +214,7 @@ class _Running:
                 longer = replace(view, content=view.content + event.text, claims=event.claims)
                 await self._tell(replace(self.progress, view=longer))
             case Finished():
-                await self._tell(Progress(self._question.text, view=AnswerView.of(event.answer)))
+                await self._tell(Progress(self._question.text, view=AnswerView.of(event.answer, view.steps)))
 
     async def _tell(self, progress: Progress) -> None:
         self.progress = progress

@@ -56,13 +56,17 @@ class ChatPage:
                 self.new = gr.Button("New conversation", elem_id="new-conversation", size="sm")
                 self.history = interactive_html("open", "delete", elem_id="conversations")
             with gr.Column(elem_id="conversation"):
-                self.collection = gr.Dropdown(
-                    choices=[("All collections", EVERYWHERE)],
-                    value=EVERYWHERE,
-                    label="Documents to ask",
-                    elem_id="chat-collection",
-                    interactive=True,
-                )
+                with gr.Row(elem_id="chat-how"):
+                    self.collection = gr.Dropdown(
+                        choices=[("All collections", EVERYWHERE)],
+                        value=EVERYWHERE,
+                        label="Documents to ask",
+                        elem_id="chat-collection",
+                        interactive=True,
+                    )
+                    self.agent = gr.Checkbox(
+                        label="Agent", elem_id="chat-agent", interactive=True, container=False, min_width=0
+                    )
                 with gr.Column(elem_id="thread"):
                     self.turns = interactive_html("cite", "rate", "comment", "example", elem_id="turns")
                     self.live = interactive_html("cite", "example", elem_id="live")
@@ -92,10 +96,10 @@ class ChatPage:
         asked = [self.question, *page]
         opened = [self.collection, *asked]
         remembered = blocks.load(self.on_load, self.conversation, opened, js=_RECALL, **QUIET)
-        ask_inputs = [self.question, self.collection, self.conversation]
+        ask_inputs = [self.question, self.collection, self.conversation, self.agent]
         sent = self.question.submit(self.on_ask, ask_inputs, asked, **QUIET)
         again = [
-            source.example(self.on_example, [self.collection, self.conversation], asked, **QUIET)
+            source.example(self.on_example, [self.collection, self.conversation, self.agent], asked, **QUIET)
             for source in (self.turns, self.live)
         ]
         chosen = self.history.open(self.on_open, None, opened, **ALWAYS)
@@ -123,18 +127,20 @@ class ChatPage:
         except NotFound:
             return self._choices(principal, EVERYWHERE), *self._empty(principal, EVERYWHERE, request)
 
-    async def on_ask(self, text: str, collection: str, conversation_id: str, request: gr.Request) -> tuple[Any, ...]:
+    async def on_ask(
+        self, text: str, collection: str, conversation_id: str, agent: bool, request: gr.Request
+    ) -> tuple[Any, ...]:
         """Begin to answer what stands in the box."""
         try:
-            return await self._ask(request, text, collection, conversation_id)
+            return await self._ask(request, text, collection, conversation_id, agent=agent)
         except KeepstoneError as error:
             raise as_message(error) from error
 
     async def on_example(
-        self, collection: str, conversation_id: str, request: gr.Request, event: gr.EventData
+        self, collection: str, conversation_id: str, agent: bool, request: gr.Request, event: gr.EventData
     ) -> tuple[Any, ...]:
         """Begin to answer a question that was clicked."""
-        return await self.on_ask(payload(event, "question"), collection, conversation_id, request)
+        return await self.on_ask(payload(event, "question"), collection, conversation_id, agent, request)
 
     async def on_follow(self, conversation_id: str, request: gr.Request) -> AsyncGenerator[tuple[Any, ...], None]:
         """Show the answer that is being written, until its end."""
@@ -206,7 +212,9 @@ class ChatPage:
         choices = self._choices(principal, collection)
         return choices, gr.skip() if conversation_id else self._welcome(principal, choices["value"])
 
-    async def _ask(self, request: gr.Request, text: str, collection: str, conversation_id: str) -> tuple[Any, ...]:
+    async def _ask(
+        self, request: gr.Request, text: str, collection: str, conversation_id: str, *, agent: bool
+    ) -> tuple[Any, ...]:
         principal = principal_of(request)
         text = text.strip()[:_LONGEST_QUESTION]
         if not text:
@@ -216,7 +224,7 @@ class ChatPage:
         turns, conversation_id = await asyncio.to_thread(self._begin, principal, text, collection, conversation_id)
         self._view(request, conversation_id)
         where = (collection,) if collection else None
-        self._asking.start(Question(principal, text, conversation_id, where, as_history(turns)))
+        self._asking.start(Question(principal, text, conversation_id, where, as_history(turns), agent))
         listed = await asyncio.to_thread(self._history, principal, conversation_id)
         waiting = thread.render_waiting(text, "Searching the documents…")
         return _busy(""), conversation_id, thread.render_turns(turns), waiting, listed
@@ -264,7 +272,8 @@ class ChatPage:
         return thread.render_welcome(examples, collection=name, documents=sum(info.documents for info in chosen))
 
     def _turns(self, principal: Principal, conversation_id: str) -> list[Turn]:
-        return load_turns(self._runtime.conversations, self._runtime.library, principal, conversation_id)
+        runtime = self._runtime
+        return load_turns(runtime.conversations, runtime.library, runtime.agent, principal, conversation_id)
 
     def _history(self, principal: Principal, current: str | None) -> Markup:
         return thread.render_conversations(self._runtime.conversations.recent(principal, _LISTED), current, utc_now())
@@ -292,7 +301,7 @@ def _live(progress: Progress) -> Markup:
         return thread.render_failed(progress.question, progress.error, progress.view)
     if progress.view and progress.view.content:
         return thread.render_writing(progress.question, progress.view)
-    return thread.render_waiting(progress.question, progress.status)
+    return thread.render_waiting(progress.question, progress.status, progress.view.steps if progress.view else ())
 
 
 def _busy(value: str | None = None) -> Any:

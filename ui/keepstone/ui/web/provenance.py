@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from keepstone.ui.web.markup import Markup, element
 
-# Passages and claims are shown by the answer itself.
-_SHOWN_ELSEWHERE: Final = frozenset({"passages", "claims"})
+# Passages, claims and steps are shown by the answer itself.
+_SHOWN_ELSEWHERE: Final = frozenset({"passages", "claims", "agent.steps"})
 _LABELS: Final = {
     "versions.model": "Language model",
     "versions.model_version": "Model version",
@@ -23,6 +23,12 @@ _LABELS: Final = {
     "tokens.prompt": "Tokens read",
     "tokens.completion": "Tokens written",
     "finish_reason": "Why the model ended",
+    "agent.run_id": "The agent's run",
+    "agent.prompt": "The agent's prompt version",
+    "agent.ended": "Why the agent went on to the answer",
+    "agent.tokens": "Tokens of the agent's steps",
+    "agent.seconds": "Seconds of the agent's steps",
+    "agent.notes": "Worked out by the agent",
     "timings_ms.search": "Time until passages were found",
     "timings_ms.first_token": "Time until the first word",
     "timings_ms.total": "Time in all",

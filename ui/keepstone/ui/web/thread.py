@@ -10,6 +10,7 @@ from keepstone.agents.conversations import ConversationInfo
 from keepstone.platform.errors import KeepstoneError
 from keepstone.ui.web.answers import AnswerView, render_answer, render_text
 from keepstone.ui.web.markup import Markup, action, element, icon_action, join, with_code
+from keepstone.ui.web.steps import Steps, render_steps
 from keepstone.ui.web.turns import Turn
 
 NOTHING: Final = Markup("")
@@ -23,10 +24,11 @@ def render_turns(turns: Sequence[Turn]) -> Markup:
     )
 
 
-def render_waiting(question: str, status: str) -> Markup:
-    """Return the turn whose answer has no words yet."""
+def render_waiting(question: str, status: str, steps: Steps = ()) -> Markup:
+    """Return the turn whose answer has no words yet, with what the agent has done so far."""
     dots = element("span", *[element("i") for _ in range(3)], class_="dots", aria_hidden="true")
-    return _turn(question, element("p", dots, status, class_="working", role="status"), live=True)
+    working = element("p", dots, status, class_="working", role="status")
+    return _turn(question, join([render_steps(steps), working]), live=True)
 
 
 def render_writing(question: str, view: AnswerView) -> Markup:
@@ -36,7 +38,7 @@ def render_writing(question: str, view: AnswerView) -> Markup:
 
 def render_failed(question: str, error: KeepstoneError, written: AnswerView | None = None) -> Markup:
     """Return the turn that could not be answered, with what mends it and a way to try again."""
-    text = render_text(written) if written and written.content else None
+    text = render_text(written) if written and written.content else render_steps(written.steps) if written else None
     return _turn(question, join([text, render_error(error), _again(question)]))
 
 

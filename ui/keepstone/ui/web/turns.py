@@ -7,12 +7,14 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from keepstone.agents.conversations import Conversations, StoredMessage
+from keepstone.agents.react.runs import AgentRuns
 from keepstone.agents.types import Claim
 from keepstone.platform.access import Principal
 from keepstone.platform.errors import Conflict, NotFound
 from keepstone.platform.serving.engine import Message
 from keepstone.retrieval.library import Library
 from keepstone.ui.web.answers import AnswerView, Source
+from keepstone.ui.web.steps import Steps, steps_of
 
 _CLAIM_FIELDS = frozenset(field.name for field in fields(Claim))
 # Texts of larger files are not read only to show quotes in a list.
@@ -28,9 +30,9 @@ class Turn:
 
 
 def load_turns(
-    conversations: Conversations, library: Library, principal: Principal, conversation_id: str
+    conversations: Conversations, library: Library, agent: AgentRuns, principal: Principal, conversation_id: str
 ) -> list[Turn]:
-    """Return the turns of a conversation.
+    """Return the turns of a conversation, those of the agent with its steps.
 
     Raises:
         NotFound: this principal has no such conversation.
@@ -41,7 +43,8 @@ def load_turns(
         if message.role == "user":
             turns.append(Turn(message.content))
         elif turns:
-            turns[-1] = replace(turns[-1], answer=_view(conversations, principal, message, quotes))
+            view = _view(conversations, principal, message, quotes)
+            turns[-1] = replace(turns[-1], answer=replace(view, steps=_steps(agent, principal, view)))
     return turns
 
 
@@ -68,6 +71,18 @@ def _view(conversations: Conversations, principal: Principal, message: StoredMes
         record=record,
         rating=message.rating,
     )
+
+
+def _steps(agent: AgentRuns, principal: Principal, view: AnswerView) -> Steps:
+    """Return what the agent did before an answer; nothing where it was not asked, or its run was deleted."""
+    run_id = view.record.get("agent", {}).get("run_id")
+    if run_id is None:
+        return ()
+    try:
+        run = agent.get(principal, run_id)
+    except NotFound:
+        return ()
+    return steps_of(run.steps, run.carried)
 
 
 def _source(passage: Mapping[str, Any]) -> Source:

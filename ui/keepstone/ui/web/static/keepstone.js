@@ -76,8 +76,26 @@
         if (text) text.focus({ preventScroll: true });
       });
     }
+    if (element.closest("#live")) keepUnfolded(element);
     if (element.closest("#live") || element.closest("#turns")) follow();
   }
+
+  // Steps of the agent that a person unfolded stay so while more come, although each update draws them anew.
+  let unfolded = false;
+
+  function keepUnfolded(element) {
+    const steps = element.querySelector(".steps");
+    unfolded = Boolean(steps) && unfolded;
+    if (unfolded) steps.open = true;
+  }
+
+  document.addEventListener(
+    "toggle",
+    (event) => {
+      if (event.target.matches("#live .steps")) unfolded = event.target.open;
+    },
+    true,
+  );
 
   // Keep the end of an answer in sight while it is written, unless the person has scrolled up to read.
   let following = true;
