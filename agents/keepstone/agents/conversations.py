@@ -13,6 +13,8 @@ from sqlalchemy.orm import Session
 from keepstone.platform.access import Principal, authorize, find_collection
 from keepstone.platform.database import Database
 from keepstone.platform.database.tables import (
+    AgentCheckpointRow,
+    AgentRunRow,
     AnswerRow,
     ConversationRow,
     FeedbackRow,
@@ -117,12 +119,15 @@ class Conversations:
             row.updated_at = utc_now()
 
     def delete(self, principal: Principal, conversation_id: str) -> None:
-        """Remove a conversation with its turns, its answers and what was thought of them."""
+        """Remove a conversation with its turns, its answers, the agent's runs that led to them, and feedback."""
         with self._database.transaction() as session:
             row = _find(session, principal, conversation_id)
             turns = MessageRow.conversation_id == row.id
             answers = sa.select(MessageRow.answer_id).where(turns, MessageRow.answer_id.is_not(None))
             session.execute(sa.delete(FeedbackRow).where(FeedbackRow.answer_id.in_(answers)))
+            runs = sa.select(AgentRunRow.id).where(AgentRunRow.answer_id.in_(answers))
+            session.execute(sa.delete(AgentCheckpointRow).where(AgentCheckpointRow.run_id.in_(runs)))
+            session.execute(sa.delete(AgentRunRow).where(AgentRunRow.answer_id.in_(answers)))
             session.execute(sa.delete(AnswerRow).where(AnswerRow.id.in_(answers)))
             session.execute(sa.delete(MessageRow).where(turns))
             session.delete(row)

@@ -115,6 +115,21 @@ def test_asking_and_reading_the_cited_passage(visit: Visit) -> None:
     expect(reader).to_be_hidden()
 
 
+def test_the_agents_steps_are_folded_above_its_answer(visit: Visit) -> None:
+    page = visit.page
+    page.get_by_label("Agent").check()
+    visit.ask(ASKED)
+    steps = page.locator("#turns .turn .steps").first
+    expect(steps.locator("summary").first).to_have_text(re.compile(r"1 step: searched"))
+    expect(steps.locator("ol")).to_be_hidden()
+    steps.locator("summary").first.click()
+    expect(steps.locator("code")).to_have_text("search")
+    expect(page.locator("#turns .turn .answer strong", has_text="two years")).to_be_visible()
+    visit.reload()
+    expect(page.locator("#turns .turn .steps summary").first).to_be_visible()
+    expect(page.get_by_label("Agent")).to_be_checked()
+
+
 def test_hostile_answers_stay_text(visit: Visit) -> None:
     visit.ask(ASKED)
     answer = visit.page.locator("#turns .turn .answer-text")

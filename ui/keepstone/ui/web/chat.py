@@ -27,9 +27,11 @@ EVERYWHERE: Final = ""
 _LONGEST_QUESTION: Final = 8_000
 _LISTED: Final = 200
 _TABS: Final = 10_000
-# Which conversation a browser tab has open outlasts a reload of the page.
+# Which conversation a browser tab has open, and whether the agent is asked, outlasts a reload of the page.
 _REMEMBER: Final = "(id) => { sessionStorage.setItem('keepstone.conversation', id || ''); }"
 _RECALL: Final = "() => sessionStorage.getItem('keepstone.conversation') || ''"
+_REMEMBER_AGENT: Final = "(chosen) => { sessionStorage.setItem('keepstone.agent', chosen ? 'yes' : ''); }"
+_RECALL_AGENT: Final = "() => sessionStorage.getItem('keepstone.agent') === 'yes'"
 
 
 class ChatPage:
@@ -110,6 +112,8 @@ class ChatPage:
         self.history.delete(self.on_delete, [self.collection, self.conversation], asked, **QUIET)
         self.question.stop(self.on_stop, self.conversation, None, **ALWAYS)
         self.conversation.change(None, self.conversation, None, js=_REMEMBER)
+        blocks.load(None, None, self.agent, js=_RECALL_AGENT)
+        self.agent.input(None, self.agent, None, js=_REMEMBER_AGENT)
         for source in (self.turns, self.live):
             source.cite(reading.on_cite, None, reading.panel, **ALWAYS)
         self.turns.rate(self.on_rate, self.conversation, self.turns, **ALWAYS)
