@@ -7,14 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import sqlalchemy as sa
 
 from keepstone.platform.access import Principal
-from keepstone.platform.database.tables import ChunkRow, IndexState, IndexVersionRow, utc_now
+from keepstone.platform.database.tables import utc_now
 from keepstone.platform.errors import ModelMissing
 from keepstone.platform.models.registry import InstalledModel
 from keepstone.platform.serving.scripted import ScriptedEngine
-from keepstone.retrieval import embeddings
 from keepstone.retrieval.encoder import Encoder, HashEncoder
 from keepstone.retrieval.encoders import Encoders
 from keepstone.training.data import Dataset, DatasetConfig
@@ -63,16 +61,6 @@ def candidate(name: str, kind: str = "encoder", recipe: str = "embedding") -> In
         created_at=utc_now(),
         details={"training": {"recipe": recipe}},
     )
-
-
-def build_index(runtime: Runtime, collection_id: str, version: str) -> None:
-    """Build the index of a collection under another encoder, beside the one in use."""
-    query = sa.select(ChunkRow.context, ChunkRow.text).where(ChunkRow.collection_id == collection_id)
-    with runtime.database.transaction() as session:
-        texts = [f"{row.context}\n{row.text}" if row.context else row.text for row in session.execute(query)]
-        embeddings.store(session, embeddings.embed(runtime.database, _load(version), texts).new_rows)
-        session.merge(IndexVersionRow(collection_id=collection_id, encoder=version, state=IndexState.READY))
-    runtime.indexes.complete(collection_id, version)
 
 
 def _load(version: str) -> Encoder:

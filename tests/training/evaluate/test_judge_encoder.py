@@ -7,7 +7,7 @@ import pytest
 from keepstone.platform.errors import Cancelled, Conflict, InvalidInput, NotFound
 from keepstone.training.evaluate import judge as judging
 from tests.stack import someone
-from tests.training.evaluate.conftest import Court, build_index, candidate
+from tests.training.evaluate.conftest import Court, candidate
 
 
 def ignore(_done: int, _total: int) -> None:
@@ -15,7 +15,7 @@ def ignore(_done: int, _total: int) -> None:
 
 
 def test_a_better_encoder_is_promoted(court: Court) -> None:
-    build_index(court.runtime, court.dataset.card.collection_id, "sharp@1")
+    court.runtime.reindexing.build(court.dataset.card.collection_id, "sharp@1")
     verdict = court.judge.judge_encoder(court.me, court.dataset, candidate("sharp"), key="better", report=ignore)
     assert verdict.outcome == "promote"
     assert (verdict.case.live, verdict.case.candidate) == ("usual@1", "sharp@1")
@@ -25,7 +25,7 @@ def test_a_better_encoder_is_promoted(court: Court) -> None:
 
 
 def test_a_damaged_encoder_is_refused(court: Court) -> None:
-    build_index(court.runtime, court.dataset.card.collection_id, "damaged@1")
+    court.runtime.reindexing.build(court.dataset.card.collection_id, "damaged@1")
     verdict = court.judge.judge_encoder(court.me, court.dataset, candidate("damaged"), key="damaged", report=ignore)
     assert verdict.outcome == "refuse"
     assert verdict.figures[0].worse
