@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import sqlalchemy as sa
 
-from keepstone.agents.answering import AnsweringModel
+from keepstone.agents.types import AnsweringModel
 from keepstone.platform.database.tables import AnswerRow
 from keepstone.platform.errors import EngineUnavailable
 from keepstone.platform.models.registry import InstalledModel

@@ -54,6 +54,7 @@ from keepstone.retrieval.reindex_job import ReindexJobs
 from keepstone.retrieval.search import Searcher
 from keepstone.retrieval.upkeep import Upkeep
 from keepstone.training.data import DatasetBuilder, DatasetLibrary, Datasets
+from keepstone.training.evaluate import Evaluations, Judge, Verdicts
 from keepstone.training.promotion import Promotions, live_language_model
 from keepstone.training.runs import Runs
 
@@ -90,6 +91,9 @@ class Runtime:
     """Of the managed engine; None where it is another's, or cannot be started."""
     candidates: Candidates
     promotions: Promotions
+    judge: Judge
+    verdicts: Verdicts
+    evaluations: Evaluations
     answerer: Answerer
     agent: AgentRuns
     foreign_tools: ForeignTools | None
@@ -223,6 +227,27 @@ def _build(
         jobs=jobs,
     )
     dataset_builder.tidy()
+    verdicts = Verdicts(database)
+    judge = Judge(
+        database=database,
+        registry=registry,
+        searcher=searcher,
+        encoder=encoders.default,
+        answering=settings.answering,
+        verdicts=verdicts,
+        folder=settings.home / "judging",
+    )
+    evaluations = Evaluations(
+        database=database,
+        jobs=jobs,
+        registry=registry,
+        datasets=datasets,
+        judge=judge,
+        build_index=reindexing.build,
+        connect=connect,
+        model=model,
+        serve=candidates.serve,
+    )
     resumed = ingestion.resume()
     indexes.catch_up_all()
     indexes.start()
@@ -270,6 +295,9 @@ def _build(
         engines=engines,
         candidates=candidates,
         promotions=promotions,
+        judge=judge,
+        verdicts=verdicts,
+        evaluations=evaluations,
         answerer=answerer,
         agent=agent,
         foreign_tools=foreign_tools,

@@ -24,6 +24,7 @@ from keepstone.agents.answering import Answerer
 from keepstone.agents.types import AnsweringModel
 from keepstone.platform.access import Principal, Scope, find_collection, readable_scope
 from keepstone.platform.database import Database
+from keepstone.platform.errors import ModelMissing
 from keepstone.platform.models.registry import InstalledModel, ModelRegistry
 from keepstone.platform.serving.engine import Engine, Message
 from keepstone.platform.settings import AnsweringSettings
@@ -221,7 +222,10 @@ class Judge:
         """Return the folder of the tokenizer that a candidate was trained with; adapters may leave it to their base."""
         if (candidate.path / "tokenizer_config.json").is_file():
             return candidate.path
-        return self._registry.get(str(candidate.details["training"]["base"])).path
+        base = self._registry.by_id(candidate.base_id) if candidate.base_id else None
+        if base is None:
+            raise ModelMissing(f"Nothing tells how {candidate.reference} reads text", fix="Train it again")
+        return base.path
 
     def _scope(self, principal: Principal, dataset: Dataset) -> Scope:
         with self._database.reading() as session:

@@ -25,6 +25,7 @@ from keepstone.ui.cli import (
     runs,
     status,
     up,
+    verdicts,
 )
 from keepstone.ui.cli.group import KeepstoneGroup
 
@@ -64,6 +65,8 @@ app.add_typer(data.app, name="data", rich_help_panel="Improve")
 app.command("train", rich_help_panel="Improve")(runs.train)
 app.command("quantize", rich_help_panel="Improve")(runs.quantize)
 app.add_typer(runs.app, name="runs", rich_help_panel="Improve")
+app.command("evaluate", rich_help_panel="Improve")(verdicts.evaluate)
+app.add_typer(verdicts.app, name="verdicts", rich_help_panel="Improve")
 app.add_typer(models.app, name="models", rich_help_panel="Administration")
 app.add_typer(keys.app, name="keys", rich_help_panel="Administration")
 app.add_typer(database.app, name="db", rich_help_panel="Administration")

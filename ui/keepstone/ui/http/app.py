@@ -34,6 +34,7 @@ from keepstone.ui.http import (
     runs,
     search,
     status,
+    verdicts,
 )
 from keepstone.ui.http.auth import Authenticator
 from keepstone.ui.http.errors import install_error_handlers
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
 
 _SUBJECTS = (
     agent, chat, responses, models, embeddings, collections, documents, jobs, search, conversations, datasets, keys,
-    registry, runs, status, health, login,
+    registry, runs, status, verdicts, health, login,
 )  # fmt: skip
 
 _MCP_HEADERS = ("mcp-protocol-version", "mcp-method", "mcp-name")
