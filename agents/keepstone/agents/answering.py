@@ -15,16 +15,13 @@ from typing import Any
 import anyio
 from anyio.to_thread import run_sync
 
-from keepstone.agents.checking import StreamChecker
 from keepstone.agents.condense import condense
 from keepstone.agents.drafts import Draft
 from keepstone.agents.evidence import ABSTAIN_BELOW, HITS_NEEDED, evidence_strength, read_signs
-from keepstone.agents.grammars import choosing_grammar, citing_grammar
 from keepstone.agents.packing import pack
-from keepstone.agents.prompts import PROMPT_VERSION, REFUSAL, choose_prompt, write_prompt
-from keepstone.agents.quotes import find_quotes, read_sentences
+from keepstone.agents.prompts import PROMPT_VERSION
+from keepstone.agents.quotes import read_sentences
 from keepstone.agents.record import provenance_record, store_answer
-from keepstone.agents.support import Evidence
 from keepstone.agents.types import (
     Answer,
     AnswerEvent,
@@ -36,11 +33,12 @@ from keepstone.agents.types import (
     TextDelta,
     Trial,
 )
+from keepstone.agents.writing import Writer
 from keepstone.platform.access import Principal, readable_scope
 from keepstone.platform.database import Database
 from keepstone.platform.database.tables import new_id
 from keepstone.platform.errors import InvalidInput
-from keepstone.platform.serving.engine import ChatRequest, Engine, Message
+from keepstone.platform.serving.engine import Engine, Message
 from keepstone.platform.settings import AnsweringSettings
 from keepstone.retrieval.encoder import Encoder
 from keepstone.retrieval.search import Searcher
@@ -77,6 +75,7 @@ class Answerer:
         self._engine = engine
         self._model = model if callable(model) else lambda: model
         self._settings = settings
+        self._writer = Writer(engine, self._model, settings)
 
     async def answer(
         self,
@@ -125,7 +124,7 @@ class Answerer:
         yield Found(draft.passages, draft.answer_id)
         try:
             draft.instructions = instructions
-            async with aclosing(self._write(draft, recent, max_tokens, temperature)) as pieces:
+            async with aclosing(self._writer.write(draft, recent, max_tokens, temperature)) as pieces:
                 async for piece in pieces:
                     draft.clock("first_token")
                     yield TextDelta(piece, tuple(draft.claims))
@@ -191,92 +190,6 @@ class Answerer:
         )
         draft.clock("search")
         return draft
-
-    async def _write(
-        self, draft: Draft, history: Sequence[Message], max_tokens: int | None, temperature: float | None
-    ) -> AsyncGenerator[str, None]:
-        """Yield the checked answer, keeping `draft` up to date."""
-        notes = draft.findings.notes
-        if not draft.passages or draft.evidence < draft.threshold:
-            if notes:  # what was worked out is the answer
-                draft.content, draft.outcome = "\n".join(notes), "answered"
-                yield draft.content
-                return
-            yield draft.decline()
-            return
-        draft.model = self._model()
-        if draft.model.style == "write":
-            async with aclosing(self._checked(draft, self._written(draft, history, max_tokens, temperature))) as pieces:
-                async for piece in pieces:
-                    yield piece
-            if draft.refused:
-                yield draft.decline()
-                return
-        if not draft.content.strip():
-            # A model that writes nothing of use still finds the sentence that answers.
-            async with aclosing(self._checked(draft, self._quoted(draft))) as pieces:
-                async for piece in pieces:
-                    yield piece
-        draft.outcome = "answered"
-
-    async def _checked(self, draft: Draft, raw_text: AsyncGenerator[str, None]) -> AsyncGenerator[str, None]:
-        """Yield what the model says, checked sentence by sentence, keeping `draft` up to date."""
-        checker = StreamChecker(Evidence(draft.passages, "\n".join((draft.question, *draft.findings.notes))))
-        draft.claims = checker.claims
-        async with aclosing(raw_text) as raw:
-            async for text in raw:
-                piece = checker.feed(text)
-                draft.content = checker.content
-                if piece:
-                    yield piece
-        rest = checker.finish()
-        draft.content = checker.content
-        if rest:
-            yield rest
-
-    async def _written(
-        self, draft: Draft, history: Sequence[Message], max_tokens: int | None, temperature: float | None
-    ) -> AsyncGenerator[str, None]:
-        """Yield the answer in the model's own words, as they come; nothing when it refuses to answer."""
-        request = ChatRequest(
-            messages=write_prompt(
-                draft.question, draft.passages, history, draft.findings.notes, instructions=draft.instructions
-            ),
-            max_tokens=max_tokens or self._settings.max_answer_tokens,
-            temperature=self._settings.temperature if temperature is None else temperature,
-            grammar=citing_grammar([passage.number for passage in draft.passages]),
-        )
-        opening: str | None = ""
-        async with aclosing(self._engine.stream_chat(request)) as deltas:
-            async for delta in deltas:
-                if delta.finish_reason:
-                    draft.finish_reason = delta.finish_reason
-                    draft.tokens = {"prompt": delta.prompt_tokens, "completion": delta.completion_tokens}
-                if opening is None:
-                    yield delta.text
-                    continue
-                opening = (opening + delta.text).lstrip()
-                if not f"{REFUSAL}.".startswith(opening.rstrip()):  # so long it may still be the refusal
-                    yield opening
-                    opening = None
-        if opening is not None:
-            draft.refused = opening.strip(" .\n") == REFUSAL
-            if not draft.refused:
-                yield opening
-
-    async def _quoted(self, draft: Draft) -> AsyncGenerator[str, None]:
-        """Yield the sentences that the model points at, each with its mark."""
-        quotes = find_quotes(draft.standalone, draft.passages, draft.read, dense_weight=draft.result.dense_weight)
-        request = ChatRequest(
-            messages=choose_prompt(draft.standalone, [quote.text for quote in quotes]),
-            max_tokens=4 * len(quotes),
-            grammar=choosing_grammar(len(quotes)),
-        )
-        reply = await self._engine.chat(request)
-        draft.tokens = {"prompt": reply.prompt_tokens, "completion": reply.completion_tokens}
-        chosen = {1, *(int(word) for word in reply.text.split() if word.isdecimal())}
-        picked = [quote for number, quote in enumerate(quotes, 1) if number in chosen]
-        yield "\n".join([*(f"{quote.text} [{quote.number}]" for quote in picked), *draft.findings.notes])
 
     def _finish(self, draft: Draft) -> Answer:
         draft.clock("total")
