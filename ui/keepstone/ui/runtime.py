@@ -164,7 +164,7 @@ def _build(
         ensure_local_admin(session)
     blobs = BlobStore(settings.blob_url)
     registry = ModelRegistry(database, settings.home)
-    live = partial(live_language_model, database, registry, settings.engine.model)
+    live = partial(live_language_model, registry, settings.engine.model)
     engines, connect, model = _engine(settings, machine, live, engine, resources)
     engine = connect()
     if engines is not None and start_engine:

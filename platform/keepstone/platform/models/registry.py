@@ -55,7 +55,7 @@ class ModelRegistry:
     """
 
     def __init__(self, database: Database, home: Path) -> None:
-        self._database = database
+        self.database = database
         self.folder = home / "models"
 
     def list(self, kind: Kind | None = None) -> list[InstalledModel]:
@@ -64,14 +64,14 @@ class ModelRegistry:
         query = sa.select(ModelRow).order_by(*order)
         if kind:
             query = query.where(ModelRow.kind == kind)
-        with self._database.reading() as session:
+        with self.database.reading() as session:
             return [self._installed(row) for row in session.scalars(query)]
 
     def find(self, reference: str) -> InstalledModel | None:
         """Return the newest version of a name, or the one that `name@version` begins to spell; None if none is."""
         name, _, version = reference.partition("@")
         query = sa.select(ModelRow).where(ModelRow.name == name, ModelRow.version.startswith(version, autoescape=True))
-        with self._database.reading() as session:
+        with self.database.reading() as session:
             row = session.scalars(query.order_by(ModelRow.created_at.desc(), ModelRow.id)).first()
             return self._installed(row) if row else None
 
@@ -92,7 +92,7 @@ class ModelRegistry:
 
     def by_id(self, model_id: str) -> InstalledModel | None:
         """Return the version of that id; None if it was removed."""
-        with self._database.reading() as session:
+        with self.database.reading() as session:
             row = session.get(ModelRow, model_id)
             return self._installed(row) if row else None
 
@@ -110,7 +110,7 @@ class ModelRegistry:
         """Register a version, which becomes the newest of its name; the same one twice is one, with the later path."""
         inside = path.is_relative_to(self.folder)
         stored = path.relative_to(self.folder).as_posix() if inside else str(path.absolute())
-        with self._database.transaction() as session:
+        with self.database.transaction() as session:
             same = sa.select(ModelRow).where(ModelRow.name == name, ModelRow.version == version)
             row = session.scalars(same).one_or_none() or ModelRow(name=name, version=version)
             row.kind, row.path, row.source, row.details = kind, stored, source, dict(details)
@@ -129,7 +129,7 @@ class ModelRegistry:
         found = self.find(reference)
         if found is None:
             raise ModelMissing(f"The model {reference!r} is not on this machine", fix="See `keepstone models list`")
-        with self._database.transaction() as session:
+        with self.database.transaction() as session:
             heir = session.scalars(sa.select(ModelRow.name).where(ModelRow.base_id == found.id)).first()
             if heir:
                 raise Conflict(f"{heir} was made from {found.name}", fix=f"Remove {heir} first")
@@ -151,7 +151,7 @@ class ModelRegistry:
 
     def encoders_in_use(self) -> frozenset[str]:
         """Return the references of the encoders that collections are searched with."""
-        with self._database.reading() as session:
+        with self.database.reading() as session:
             return frozenset(session.scalars(sa.select(CollectionRow.encoder).distinct()))
 
     def verify(self, model: InstalledModel) -> tuple[str, ...]:

@@ -1,29 +1,28 @@
-"""Which language model is live: the one promoted last, else the one that the settings name."""
+"""Which models are live: the language model promoted last, else the one of the settings; each collection's encoder."""
 
 from __future__ import annotations
 
-from keepstone.platform.database import Database
 from keepstone.platform.errors import ModelMissing
 from keepstone.platform.models.registry import ModelRegistry
 from keepstone.platform.serving.candidates import language_model
 from keepstone.platform.serving.live import LanguageModel
+from keepstone.platform.settings import Settings
 from keepstone.training.promotion.records import PromotionRecords
 
 
-def live_language_model(database: Database, registry: ModelRegistry, setting: str) -> LanguageModel:
+def live_language_model(registry: ModelRegistry, setting: str) -> LanguageModel:
     """Return what answers.
 
     A promotion counts while the settings name the model that they named then: a person who edits them means it.
 
     Args:
-        database: where promotions are.
-        registry: the models.
+        registry: the models, in the database that has the promotions.
         setting: `engine.model`.
 
     Raises:
         ModelMissing: it is not on this machine.
     """
-    promoted = PromotionRecords(database).last("llm", setting=setting)
+    promoted = PromotionRecords(registry.database).last("llm", setting=setting)
     if promoted is None:
         return LanguageModel(registry.get(setting))
     try:
@@ -34,3 +33,15 @@ def live_language_model(database: Database, registry: ModelRegistry, setting: st
         raise ModelMissing(
             f"{error.message}, and it is what was promoted", fix="Go back: `keepstone models rollback`, then restart"
         ) from error
+
+
+def models_in_use(registry: ModelRegistry, settings: Settings) -> set[str]:
+    """Return name and version of every installed model that answers or searches now."""
+    used = set(registry.encoders_in_use())
+    if encoder := registry.find(settings.encoder.model):
+        used.add(encoder.reference)
+    try:
+        model = live_language_model(registry, settings.engine.model)
+    except ModelMissing:
+        return used
+    return used | {model.reference, model.base.reference}

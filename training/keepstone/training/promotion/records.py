@@ -28,6 +28,8 @@ class Promotion:
     subject: Subject
     collection_id: str | None
     """Whose encoder it is; None for the language model, which answers for all."""
+    collection: str | None
+    """The collection's name."""
     model: str
     """Name and version of what became live."""
     previous: str
@@ -94,7 +96,7 @@ class PromotionRecords:
     def get(self, promotion_id: str) -> Promotion:
         """Return one."""
         with self._database.reading() as session:
-            return _read(session.get_one(PromotionRow, promotion_id))
+            return _read(session, session.get_one(PromotionRow, promotion_id))
 
     def last(
         self, subject: Subject, *, collection_id: str | None = None, setting: str | None = None
@@ -116,13 +118,13 @@ class PromotionRecords:
             query = query.where(PromotionRow.setting == setting)
         with self._database.reading() as session:
             row = session.scalars(query.order_by(PromotionRow.live_at.desc(), PromotionRow.id).limit(1)).first()
-            return _read(row) if row else None
+            return _read(session, row) if row else None
 
     def list(self, limit: int = 50) -> Sequence[Promotion]:
         """Return all, the newest first."""
         query = sa.select(PromotionRow).order_by(PromotionRow.created_at.desc(), PromotionRow.id).limit(limit)
         with self._database.reading() as session:
-            return [_read(row) for row in session.scalars(query)]
+            return [_read(session, row) for row in session.scalars(query)]
 
     def settle(self) -> None:
         """Bring the history up to what is the case, after a process died while it promoted or rolled back.
@@ -150,16 +152,22 @@ class PromotionRecords:
                 newest.add(row.collection_id)
 
 
+def _collection(session: Session, collection_id: str | None) -> CollectionRow | None:
+    return session.get(CollectionRow, collection_id) if collection_id else None
+
+
 def _encoder_of(session: Session, collection_id: str | None) -> str | None:
-    collection = session.get(CollectionRow, collection_id) if collection_id else None
+    collection = _collection(session, collection_id)
     return collection.encoder if collection else None
 
 
-def _read(row: PromotionRow) -> Promotion:
+def _read(session: Session, row: PromotionRow) -> Promotion:
+    collection = _collection(session, row.collection_id)
     return Promotion(
         id=row.id,
         subject=cast("Subject", row.subject),
         collection_id=row.collection_id,
+        collection=collection.name if collection else None,
         model=row.model,
         previous=row.previous,
         setting=row.setting,

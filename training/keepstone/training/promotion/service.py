@@ -127,7 +127,13 @@ class Promotions:
             principal_id=principal.id,
         )
         try:
-            self._make_live(target, lambda: self._records.made_live(promotion_id), report, check)
+            self._make_live(
+                target.model.reference,
+                target.collection_id,
+                lambda: self._records.made_live(promotion_id),
+                report,
+                check,
+            )
         except BaseException:
             self._give_up(promotion_id)
             raise
@@ -157,8 +163,7 @@ class Promotions:
             ModelMissing, LimitExceeded, EngineUnavailable: what was live before cannot be served any more.
         """
         last = self.last(principal, collection=collection)
-        target = _Target(last.subject, self._registry.get(last.previous), last.collection_id)
-        self._make_live(target, lambda: self._records.undone(last.id), report, check)
+        self._make_live(last.previous, last.collection_id, lambda: self._records.undone(last.id), report, check)
         log.info("rolled_back", subject=last.subject, model=last.previous, before=last.model)
         return self._records.get(last.id)
 
@@ -271,18 +276,19 @@ class Promotions:
 
     def _live(self, subject: Subject, collection_id: str | None) -> str:
         if subject == "llm":
-            return live_language_model(self._database, self._registry, self._setting).reference
+            return live_language_model(self._registry, self._setting).reference
         with self._database.reading() as session:
             return session.get_one(CollectionRow, collection_id).encoder
 
-    def _make_live(self, target: _Target, commit: Callable[[], None], report: Report, check: Check) -> None:
-        """Switch to the target; `commit` records that."""
-        if target.subject == "llm":
-            self._hand_over(target.model, commit)
+    def _make_live(
+        self, reference: str, collection_id: str | None, commit: Callable[[], None], report: Report, check: Check
+    ) -> None:
+        """Switch to a model; `commit` records that."""
+        if collection_id is None:
+            self._hand_over(self._registry.get(reference), commit)
             return
-        assert target.collection_id is not None
-        self._reindexing.build(target.collection_id, target.model.reference, report=report, check=check)
-        self._reindexing.switch(target.collection_id, target.model.reference)
+        self._reindexing.build(collection_id, reference, report=report, check=check)
+        self._reindexing.switch(collection_id, reference)
         commit()
 
     def _hand_over(self, model: InstalledModel, commit: Callable[[], None]) -> None:

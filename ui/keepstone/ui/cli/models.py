@@ -1,4 +1,4 @@
-"""`keepstone models`: list, pull, recommend, verify."""
+"""`keepstone models`: list, pull, recommend, verify, promote, rollback, history."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
+from keepstone.ui.cli import promotions
 from keepstone.ui.cli.context import load_settings
 from keepstone.ui.cli.output import emit, fields, mode, note, say, table
 
@@ -15,7 +16,9 @@ if TYPE_CHECKING:
     from keepstone.platform.models.catalog import Kind
     from keepstone.platform.models.registry import ModelRegistry
 
-app = typer.Typer(help="The models on this machine, and those it could run.", no_args_is_help=True)
+app = typer.Typer(
+    help="The models on this machine, those it could run, and which of them are live.", no_args_is_help=True
+)
 
 
 @app.command("list")
@@ -24,16 +27,16 @@ def list_(known: Annotated[bool, typer.Option("--catalog", help="Those that `pul
     if known:
         _list_catalog()
         return
-    settings = load_settings()
-    named = {settings.engine.model, settings.encoder.model}
+    from keepstone.training.promotion import models_in_use
+
     with opened_registry() as registry:
-        searched = registry.encoders_in_use()
+        used = models_in_use(registry, load_settings())
         found = [
             {
                 "name": model.name,
                 "kind": model.kind,
                 "version": model.version,
-                "in_use": model.name in named or model.reference in searched,
+                "in_use": model.reference in used,
                 "source": model.source,
                 "path": str(model.path),
             }
@@ -116,6 +119,11 @@ def verify(
         if not mode.json:
             note("Install those again: keepstone models pull NAME")
         raise typer.Exit(1)
+
+
+app.command()(promotions.promote)
+app.command()(promotions.rollback)
+app.command()(promotions.history)
 
 
 def _list_catalog() -> None:

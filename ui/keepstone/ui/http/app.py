@@ -30,6 +30,7 @@ from keepstone.ui.http import (
     keys,
     login,
     models,
+    promotions,
     registry,
     runs,
     search,
@@ -50,8 +51,8 @@ if TYPE_CHECKING:
     from keepstone.ui.runtime import Runtime
 
 _SUBJECTS = (
-    agent, chat, responses, models, embeddings, collections, documents, jobs, search, conversations, datasets, keys,
-    registry, runs, status, verdicts, health, login,
+    agent, chat, responses, promotions, models, embeddings, collections, documents, jobs, search, conversations,
+    datasets, keys, registry, runs, status, verdicts, health, login,
 )  # fmt: skip
 
 _MCP_HEADERS = ("mcp-protocol-version", "mcp-method", "mcp-name")

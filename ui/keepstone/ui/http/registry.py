@@ -8,6 +8,7 @@ from fastapi import APIRouter
 
 from keepstone.platform.models.catalog import CatalogEntry, catalog, recommend
 from keepstone.platform.models.registry import InstalledModel
+from keepstone.training.promotion import models_in_use
 from keepstone.ui.http.dependencies import CurrentPrincipal, TheRuntime
 from keepstone.ui.http.listings import Listing
 from keepstone.ui.recommendation import Recommendation, better_models
@@ -19,14 +20,8 @@ router = APIRouter(prefix="/v1/registry", tags=["models"])
 def list_installed(principal: CurrentPrincipal, runtime: TheRuntime) -> Listing[dict[str, Any]]:
     """List the model versions whose files are on this machine."""
     principal.needs_scope("read")
-    named = {runtime.settings.engine.model, runtime.settings.encoder.model}
-    searched = runtime.registry.encoders_in_use()
-    return Listing(
-        data=[
-            installed_view(model, in_use=model.name in named or model.reference in searched)
-            for model in runtime.registry.list()
-        ]
-    )
+    used = models_in_use(runtime.registry, runtime.settings)
+    return Listing(data=[installed_view(model, in_use=model.reference in used) for model in runtime.registry.list()])
 
 
 @router.get("/catalog")
