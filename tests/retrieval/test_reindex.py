@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 import secrets
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -350,6 +352,49 @@ def test_a_kill_at_any_step_leaves_the_old_or_the_new_encoder(
     assert house.live() == house.new.version
     house.assert_whole()
     house.reindexing.switch(house.collection, house.old.version)
+    house.assert_whole()
+    house.indexes.close()
+
+
+_BUILD = """
+import sys, time
+from pathlib import Path
+from keepstone.platform.database import Database
+from keepstone.retrieval import reindex
+from keepstone.retrieval.encoder import HashEncoder
+from keepstone.retrieval.indexes import IndexSet
+from tests.retrieval.corpus import encoders_of
+
+class Slow(HashEncoder):
+    def encode_documents(self, texts):
+        time.sleep(0.2)
+        return super().encode_documents(texts)
+
+reindex._SLICE = 1
+database, encoders = Database(sys.argv[1]), encoders_of(HashEncoder(16), Slow(32))
+indexes = IndexSet(database, Path(sys.argv[2]), encoders)
+report = lambda done, total: print(done, flush=True)
+reindex.Reindexing(database, encoders, indexes).build(sys.argv[3], "hash-32", report=report)
+"""
+
+
+def test_a_build_outlives_a_killed_process(database: Database, sqlite_url: str, tmp_path: Path) -> None:
+    house = House(database, tmp_path / "indexes")
+    house.add("a", *(f"word {number}" for number in range(30)))
+    house.indexes.close()
+    command = [sys.executable, "-c", _BUILD, sqlite_url, str(tmp_path / "indexes"), house.collection]
+    environment = {"PYTHONPATH": ":".join(each for each in sys.path if each)}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        while process.stdout.readline() != "3\n":
+            assert process.poll() is None
+        process.kill()
+    house.open()
+    assert house.states() == {house.old.version: "live", house.new.version: "building"}
+    house.assert_whole()
+    house.reindexing.build(house.collection, house.new.version)
+    assert 0 < house.new.encoded <= 27
+    house.reindexing.switch(house.collection, house.new.version)
     house.assert_whole()
     house.indexes.close()
 

@@ -40,7 +40,7 @@ from keepstone.platform.database.tables import new_id
 from keepstone.platform.errors import InvalidInput
 from keepstone.platform.serving.engine import Engine, Message
 from keepstone.platform.settings import AnsweringSettings
-from keepstone.retrieval.encoder import Encoder
+from keepstone.retrieval.encoder import Encoder, knows_language
 from keepstone.retrieval.search import Searcher
 
 _HISTORY_TURNS = 6
@@ -169,7 +169,9 @@ class Answerer:
             count_tokens=self._engine.count_tokens,
         )
         threshold = ABSTAIN_BELOW if self._settings.abstain_below is None else self._settings.abstain_below
-        read = read_sentences(standalone, passages, self._encoder, dense_weight=result.dense_weight)
+        # A collection's own encoder may know languages that this one does not.
+        weight = result.dense_weight if knows_language(self._encoder, result.query_language) else 0.0
+        read = read_sentences(standalone, passages, self._encoder, dense_weight=weight)
         signs = read_signs(result.hits, read)
         strength = evidence_strength(signs, self._encoder.version)
         draft = Draft(

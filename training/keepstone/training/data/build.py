@@ -247,7 +247,7 @@ class DatasetBuilder:
             corpus,
             searcher=self._searcher,
             scope=scope,
-            encoder=self._encoders.get(self._indexes.get(corpus.collection_id).encoder_version),
+            encoders=self._encoders,
             budget=PromptBudget.of(self._answering, self._engine.max_model_len, self._engine.count_tokens),
             config=config,
         )

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from keepstone.platform.access import Scope
-from keepstone.retrieval.encoder import Encoder
+from keepstone.retrieval.encoders import Encoders
 from keepstone.retrieval.search import Searcher
 from keepstone.training.data.candidates import Candidate, Fault
 from keepstone.training.data.config import DatasetConfig
@@ -51,7 +51,7 @@ class Workshop:
         corpus: what the dataset is made from.
         searcher: our own search.
         scope: the collection.
-        encoder: the one that search uses.
+        encoders: those that search uses.
         budget: of the prompt.
         config: how many negatives, and how far down a passage may be found.
     """
@@ -62,14 +62,14 @@ class Workshop:
         *,
         searcher: Searcher,
         scope: Scope,
-        encoder: Encoder,
+        encoders: Encoders,
         budget: PromptBudget,
         config: DatasetConfig,
     ) -> None:
         self.corpus = corpus
         self.by_chunk: Mapping[int, SourcePassage] = corpus.by_chunk
         self._groups = {chunk_id: each.group for chunk_id, each in self.by_chunk.items()}
-        self._searcher, self._scope, self._encoder = searcher, scope, encoder
+        self._searcher, self._scope, self._encoders = searcher, scope, encoders
         self._budget, self._config = budget, config
 
     @cached_property
@@ -166,7 +166,7 @@ class Workshop:
             positive,
             corpus=self.corpus.passages,
             by_chunk=self.by_chunk,
-            encoder=self._encoder,
+            encoder=self._encoders.get(trip.result.encoders[self.corpus.collection_id]),
             count=self._config.negatives,
             seed=self._config.seed,
         )
