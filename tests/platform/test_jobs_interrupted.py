@@ -12,8 +12,9 @@ from structlog.testing import capture_logs
 
 from keepstone.platform.database import Database
 from keepstone.platform.database.tables import JobRow, JobState
-from keepstone.platform.errors import Cancelled
+from keepstone.platform.errors import Cancelled, StorageFull
 from keepstone.platform.jobs import JobInfo, Jobs
+from keepstone.platform.jobs.records import JobRecords
 from keepstone.platform.jobs.runner import MAX_ATTEMPTS
 from tests.platform.jobs_kit import SOON, Recorder, Start, submit, until
 
@@ -53,6 +54,27 @@ def test_a_job_whose_steps_could_not_be_kept_is_run_again(start: Start, monkeypa
     row = jobs.wait(submit(jobs, 1, 2), SOON)
     assert (row.state, row.done) == (JobState.SUCCEEDED, 2)
     assert sorted(set(work.done)) == [1, 2]
+
+
+def test_a_job_says_what_it_waits_for(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk keeps even the job's own row from saying so."""
+    room = threading.Event()
+    end = JobRecords.end
+
+    def full(*arguments: Any) -> None:
+        if not room.is_set():
+            raise StorageFull("No space left on the database's disk", fix="Free some space")
+        end(*arguments)
+
+    monkeypatch.setattr(JobRecords, "end", full)
+    jobs = start(work=Recorder())
+    job_id = submit(jobs, 1)
+    until(lambda: jobs.waits_for(job_id) is not None)
+    assert jobs.waits_for(job_id) == "No space left on the database's disk. Free some space"
+    assert jobs.get(job_id).state == JobState.RUNNING
+    room.set()
+    assert jobs.wait(job_id, SOON).state == JobState.SUCCEEDED
+    assert jobs.waits_for(job_id) is None
 
 
 def test_a_stalled_job_is_started_as_often_as_that_fails(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -189,6 +189,8 @@ def test_an_answer_is_printed_with_its_sources(keepstone: Keepstone, running: Ap
     answer = parsed(keepstone("ask", "How long does the warranty last?", "-c", "manual", "--json"))
     assert answer["content"] == ANSWER
     assert answer["sources"][0]["document"] == "warranty.md"
+    everywhere = parsed(keepstone("ask", "How long does the warranty last?", "--json"))
+    assert everywhere["sources"][0]["document"] == "warranty.md"
     wrong = keepstone("ask", "What?", "-c", "manuel")
     assert wrong.exit_code == 1
     assert "Did you mean 'manual'?" in wrong.stderr

@@ -74,6 +74,7 @@ class JobRunner:
         self._changed = threading.Condition()
         self._active: dict[str, int] = {}
         self._stalled: set[str] = set()
+        self._waits: dict[str, str] = {}
 
     def run(self, job_id: str, step: Step) -> None:
         """Run a job, or what is left of it, to its end.
@@ -82,6 +83,7 @@ class JobRunner:
             Abandoned: the process is closing; the job is to be run again.
         """
         self._count(job_id, +1)
+        self._waits.pop(job_id, None)
         try:
             with structlog.contextvars.bound_contextvars(job=job_id):
                 self._run(job_id, step)
@@ -97,6 +99,10 @@ class JobRunner:
     def take_stalled(self) -> str | None:
         """Return, once, the id of a job whose steps could not be recorded, to be run again; None: there is none."""
         return self._stalled.pop() if self._stalled else None
+
+    def waits_for(self, job_id: str) -> str | None:
+        """Return, for people, what a job here waits for before it goes on; None: it does not wait."""
+        return self._waits.get(job_id)
 
     def note_stalled(self, job_id: str) -> None:
         """Let `take_stalled` return this job, too."""
@@ -114,7 +120,7 @@ class JobRunner:
         return drained
 
     def _run(self, job_id: str, step: Step) -> None:
-        row = self._patiently(lambda: self._records.begin_step(job_id, self._worker, counted=False))
+        row = self._patiently(job_id, lambda: self._records.begin_step(job_id, self._worker, counted=False))
         if row is None:
             return
         registered = self._kinds.get(row.kind)
@@ -135,6 +141,7 @@ class JobRunner:
             # Steps do not raise: their results could not be kept, as when the disk is full.
             log.exception("job_stalled", kind=row.kind)
             self._stalled.add(job_id)
+            self._waits[job_id] = f"What was done cannot be kept ({type(error).__name__}). Is the disk full?"
             raise Abandoned from error
 
     def _steps(self, job_id: str, registered: Registration, step: Step) -> Outcome:
@@ -161,7 +168,7 @@ class JobRunner:
             return
         if state == JobState.SUCCEEDED:
             state, error = JobState(tidied["state"]), tidied.get("error")
-        self._patiently(lambda: self._records.end(job_id, state, error))
+        self._patiently(job_id, lambda: self._records.end(job_id, state, error))
         _ENDED.labels(kind, state).inc()
         log.info("job_ended", kind=kind, state=str(state), error=error)
 
@@ -186,6 +193,7 @@ class JobRunner:
         pauses = iter(self._backoff_s)
         counted = True
         while True:
+            self._waits.pop(job_id, None)
             try:
                 return self._try(job_id, name, action, done=done, ending=ending, counted=counted)
             except Cancelled:
@@ -200,7 +208,7 @@ class JobRunner:
                     return {"state": JobState.FAILED, "error": _worded(error)}
                 log.warning("job_step_will_be_tried_again", step=name, pause_s=pause, error=_worded(error))
                 counted = False
-                self._pause(pause)
+                self._wait(job_id, error, pause)
 
     def _try(
         self, job_id: str, name: str, action: Action, *, done: int | None, ending: JobState | None, counted: bool
@@ -227,15 +235,18 @@ class JobRunner:
         self._records.end_step(job_id, done, total=len(units) if units is not None and not own_progress else None)
         return outcome
 
-    def _patiently(self, action: Callable[[], _T]) -> _T:
+    def _patiently(self, job_id: str, action: Callable[[], _T]) -> _T:
         """Do our own bookkeeping, however long the database is away or its disk is full."""
         for pause in _forever(self._backoff_s):
             self._stop_if_cut_off()
             try:
-                return action()
+                done = action()
             except (Unavailable, StorageFull, OperationalError) as error:
                 log.warning("jobs_wait_for_the_database", pause_s=pause, error=_worded(error))
-                self._pause(pause)
+                self._wait(job_id, error, pause)
+            else:
+                self._waits.pop(job_id, None)
+                return done
         raise AssertionError
 
     def _info(self, row: JobRow, ending: JobState | None) -> JobInfo:
@@ -265,7 +276,9 @@ class JobRunner:
 
         return check
 
-    def _pause(self, seconds: float) -> None:
+    def _wait(self, job_id: str, error: Exception, seconds: float) -> None:
+        """Pause before the next try, and let people know what for."""
+        self._waits[job_id] = _worded(error)
         if self._stopping.wait(seconds):
             raise Abandoned
 

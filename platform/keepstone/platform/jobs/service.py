@@ -137,6 +137,10 @@ class Jobs:
         """
         return self._records.get(job_id)
 
+    def waits_for(self, job_id: str) -> str | None:
+        """Return, for people, what a job in this process waits for, such as room on the disk; None: for nothing."""
+        return self._runner.waits_for(job_id)
+
     def cancel(self, job_id: str) -> None:
         """Ask for the end of a job; it ends at the next unit, or where its handler looks. Ended jobs stay as they are.
 

@@ -14,7 +14,13 @@ from keepstone.ui.cli.output import clean, console, emit, indented, mode, note, 
 # Characters of a passage that `search` prints.
 _SHOWN = 400
 
-Collection = Annotated[str, typer.Option("--collection", "-c", help="Name of the collection.")]
+# What `model` means all collections by.
+_ALL = "*"
+
+Collection = Annotated[
+    str | None,
+    typer.Option("--collection", "-c", help="Name of the collection; all that you may read if none is given."),
+]
 Collections = Annotated[
     list[str] | None, typer.Option("--collection", "-c", help="Name of a collection; all if none is given.")
 ]
@@ -33,11 +39,11 @@ def search(
 
 def ask(
     question: Annotated[str, typer.Argument(help="The question.")],
-    collection: Collection,
+    collection: Collection = None,
 ) -> None:
-    """Ask a collection; the answer names its sources."""
+    """Ask your documents; the answer names its sources."""
     with connect(engine=True) as api:
-        body = {"model": collection, "messages": [{"role": "user", "content": question}]}
+        body = {"model": collection or _ALL, "messages": [{"role": "user", "content": question}]}
         if mode.json:
             answer = api.post("/v1/chat/completions", body)
             emit({"content": answer["choices"][0]["message"]["content"], **answer["keepstone"]}, lambda: None)
@@ -46,13 +52,14 @@ def ask(
         show_sources(evidence)
 
 
-def chat(collection: Collection) -> None:
-    """Talk with a collection. /sources shows the last answer's passages, /new starts afresh, /quit ends."""
+def chat(collection: Collection = None) -> None:
+    """Talk with your documents. /sources shows the last answer's passages, /new starts afresh, /quit ends."""
     import readline  # noqa: F401 - importing it gives input() line editing and history
 
     with connect(engine=True) as api:
-        api.get(f"/v1/collections/{_quoted(collection)}")
-        note(f"Talking with {collection}. /sources, /new, /quit", "dim")
+        if collection is not None:
+            api.get(f"/v1/collections/{_quoted(collection)}")
+        note(f"Talking with {collection or 'all collections'}. /sources, /new, /quit", "dim")
         history: list[dict[str, str]] = []
         evidence: dict[str, Any] = {}
         while (line := _read_line()) is not None:
@@ -66,16 +73,16 @@ def chat(collection: Collection) -> None:
             elif line.startswith("/"):
                 note("Commands: /sources, /new, /quit", "dim")
             elif line:
-                history, evidence = _turn(api, collection, history, line)
+                history, evidence = _turn(api, collection or _ALL, history, line)
 
 
 def _turn(
-    api: Api, collection: str, history: list[dict[str, str]], question: str
+    api: Api, model: str, history: list[dict[str, str]], question: str
 ) -> tuple[list[dict[str, str]], dict[str, Any]]:
     """Ask one question of a conversation; return the longer history and the evidence. Ctrl-C stops the answer."""
     asked = [*history, {"role": "user", "content": question}]
     try:
-        text, evidence = _stream(api, {"model": collection, "messages": asked})
+        text, evidence = _stream(api, {"model": model, "messages": asked})
     except KeyboardInterrupt:
         say("")
         note("Stopped.", "dim")

@@ -166,7 +166,8 @@ def _watch(api: Api, work: _Work, progress: _Progress) -> None:
         for job in jobs:
             states.update(job["documents"] or {})
         ended = sum(states[state] for state in ("ready", "failed", "cancelled"))
-        progress.show(ended, ", ".join(f"{count} {state}" for state, count in sorted(states.items())))
+        waiting = next((f"waiting: {job['waiting']}" for job in jobs if job["waiting"]), None)
+        progress.show(ended, waiting or ", ".join(f"{count} {state}" for state, count in sorted(states.items())))
         if all(job["state"] not in _OPEN for job in jobs):
             return
         time.sleep(_POLL_S)

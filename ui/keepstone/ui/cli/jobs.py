@@ -24,7 +24,7 @@ def list_(
     with connect() as api:
         found = api.get("/v1/jobs", collection=collection, limit=limit)["data"]
     rows = [
-        (each["id"], each["kind"], each["collection"], each["state"], _progress(each), ago(each["updated_at"]))
+        (each["id"], each["kind"], each["collection"], _state(each), _progress(each), ago(each["updated_at"]))
         for each in found
     ]
     emit(found, lambda: table(["Id", "Kind", "Collection", "State", ">Done", "Changed"], rows, empty="No jobs."))
@@ -63,6 +63,10 @@ def retry(job: Id) -> None:
     with connect() as api:
         found = api.post(f"/v1/jobs/{quote(job, safe='')}/retry")
     emit(found, f"The job is {found['state']} again.")
+
+
+def _state(job: Mapping[str, Any]) -> str:
+    return f"{job['state']}, waiting" if job["waiting"] else str(job["state"])
 
 
 def _progress(job: Mapping[str, Any]) -> str:

@@ -12,12 +12,13 @@ from pydantic import BaseModel
 from sqlalchemy.orm import Session
 
 from keepstone.platform.access import find_collection
-from keepstone.platform.database.tables import CollectionRow, DocumentRow, JobRow, JobState
+from keepstone.platform.database.tables import OPEN_JOBS, CollectionRow, DocumentRow, JobRow, JobState
 from keepstone.platform.jobs.records import find_job, readable_jobs
 from keepstone.retrieval.ingest import KIND as INGEST
 from keepstone.retrieval.library import DocumentInfo
 from keepstone.ui.http.dependencies import CurrentPrincipal, TheRuntime
 from keepstone.ui.http.listings import Listing
+from keepstone.ui.runtime import Runtime
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 # Well below the smallest limit on bound variables of a statement.
@@ -37,6 +38,8 @@ class Job(BaseModel):
     total: int
     cancel_requested: bool
     error: str | None
+    waiting: str | None
+    """What it waits for before it goes on, such as room on the disk; null while it works."""
     created_at: datetime
     updated_at: datetime
     documents: dict[str, int] | None = None
@@ -55,7 +58,7 @@ def list_jobs(
         collection_id = find_collection(session, principal, collection).id if collection else None
         rows = readable_jobs(session, principal, collection_id=collection_id, limit=limit)
         names = collection_names(session, rows)
-    return Listing(data=[view(row, names) for row in rows])
+    return Listing(data=[view(runtime, row, names) for row in rows])
 
 
 @router.get("/{job_id}")
@@ -64,7 +67,7 @@ def get_job(job_id: str, principal: CurrentPrincipal, runtime: TheRuntime) -> Jo
     with runtime.database.reading() as session:
         row = find_job(session, principal, job_id)
         states = _document_states(session, row) if row.kind == INGEST else None
-        return view(row, collection_names(session, [row]), states)
+        return view(runtime, row, collection_names(session, [row]), states)
 
 
 @router.get("/{job_id}/documents")
@@ -100,7 +103,7 @@ def retry_job(job_id: str, principal: CurrentPrincipal, runtime: TheRuntime) -> 
     return get_job(job_id, principal, runtime)
 
 
-def view(row: JobRow, names: Mapping[str, str], states: dict[str, int] | None = None) -> Job:
+def view(runtime: Runtime, row: JobRow, names: Mapping[str, str], states: dict[str, int] | None = None) -> Job:
     """Return a job as clients see it."""
     return Job(
         id=row.id,
@@ -111,6 +114,7 @@ def view(row: JobRow, names: Mapping[str, str], states: dict[str, int] | None = 
         total=row.total,
         cancel_requested=row.cancel_requested,
         error=row.error,
+        waiting=runtime.jobs.waits_for(row.id) if row.state in OPEN_JOBS else None,
         created_at=row.created_at,
         updated_at=row.updated_at,
         documents=states,

@@ -75,7 +75,7 @@ def _status(runtime: Runtime, principal: Principal, *, engine_ready: bool) -> di
             {"name": info.name, "documents": info.documents, "chunks": info.chunks, "encoder": info.encoder}
             for info in collections
         ],
-        "jobs": [view(row, names).model_dump(mode="json") for row in jobs],
+        "jobs": [view(runtime, row, names).model_dump(mode="json") for row in jobs],
         "better": [asdict(each) for each in better_models(settings, runtime.machine)],
     }
     if admin:

@@ -262,6 +262,15 @@ class DocumentsPage:
             containing=place.containing,
             states=place.states,
         )
-        listing = Listing(collection, found, counts, matching, page, filtered=bool(place.containing or place.states))
+        filtered = bool(place.containing or place.states)
+        waiting = self._waiting(principal, collection)
+        listing = Listing(collection, found, counts, matching, page, filtered=filtered, waiting=waiting)
         timer = gr.Timer(active=listing.working > 0)
         return view.render_summary(listing), view.render_listing(listing, utc_now()), timer
+
+    def _waiting(self, principal: Principal, collection: CollectionInfo) -> str | None:
+        """Return what the collection's work waits for, if it waits."""
+        with self._runtime.database.reading() as session:
+            jobs = readable_jobs(session, principal, collection_id=collection.id)
+        waits = (self._runtime.jobs.waits_for(job.id) for job in jobs if job.state in OPEN_JOBS)
+        return next(filter(None, waits), None)

@@ -52,6 +52,8 @@ class Listing:
     """Counted from 0."""
     filtered: bool = False
     """Whether a filter may have hidden some."""
+    waiting: str | None = None
+    """What the work waits for, such as room on the disk."""
 
     @property
     def working(self) -> int:
@@ -77,9 +79,12 @@ def render_summary(listing: Listing) -> Markup:
     if listing.working:
         done = total - listing.working
         bar = element("progress", max=total, value=done, aria_label="Documents done")
-        label = element("p", f"Working: {done:,} of {total:,} done, {ready:,} ready", role="status")
+        state = "Waiting" if listing.waiting else "Working"
+        label = element("p", f"{state}: {done:,} of {total:,} done, {ready:,} ready", role="status")
         cancel = action("cancel", "Cancel", class_="button small") if listing.collection.can_write else None
         parts.append(element("div", label, bar, _show("Under way"), cancel, class_="work"))
+        if listing.waiting:
+            parts.append(element("p", with_code(listing.waiting), class_="waiting", role="status"))
     if listing.stopped:
         count = element("p", f"{listing.stopped:,} not read")
         retry = action("retry_all", "Try again", class_="button small") if listing.collection.can_write else None
