@@ -114,6 +114,11 @@ class Runtime:
         """Watches the live engine; None where Keepstone does not run it."""
         return self.engines.supervisor if self.engines else None
 
+    @property
+    def language_model(self) -> str:
+        """What answers now: name and version where that is known, else the name of the settings."""
+        return self.engines.live.served.model.reference if self.engines else self.engine.model
+
     @staticmethod
     @contextmanager
     def open(

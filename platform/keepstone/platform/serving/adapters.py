@@ -28,7 +28,6 @@ _WEIGHTS: Final = "adapter_model.safetensors"
 _PREFIX: Final = "base_model.model."
 # Reading a large adapter from a cold disk takes a while.
 _TIMEOUT_S: Final = 120.0
-_TRAIN_ANEW: Final = "Train it again on this model: `keepstone train sft --model"
 log = structlog.get_logger(__name__)
 
 
@@ -48,7 +47,7 @@ def check_adapter(adapter: InstalledModel, base: InstalledModel, *, max_rank: in
             f"The adapter {name} has rank {rank}, and the engine takes up to {max_rank}",
             fix=f"Set engine.max_lora_rank to {rank} or more and restart, or train with --set rank={max_rank or 16}",
         )
-    anew = f"{_TRAIN_ANEW} {base.reference}`"
+    anew = f"Train one on this model: `keepstone train sft --model {base.reference}`"
     if adapter.base_id is not None and adapter.base_id != base.id:
         raise InvalidInput(f"The adapter {name} was made for another model than {base.reference}", fix=anew)
     shapes = dict(_shapes(base.path.glob("*.safetensors")))

@@ -11,51 +11,27 @@ of its own. Two engines is the most that there are.
 
 from __future__ import annotations
 
-import asyncio
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import structlog
 
 from keepstone.platform.errors import Conflict, EngineUnavailable
 from keepstone.platform.models.registry import InstalledModel
-from keepstone.platform.serving.adapters import Adapters, check_adapter
-from keepstone.platform.serving.engine import ChatRequest, Message
+from keepstone.platform.serving.adapters import check_adapter
 from keepstone.platform.serving.leftovers import end_leftovers
 from keepstone.platform.serving.live import LanguageModel, LiveEngine, Served
 from keepstone.platform.serving.places import PLACES
+from keepstone.platform.serving.running import RunningEngine, free_port, make_engine, warm_up
 from keepstone.platform.serving.supervisor import EngineSupervisor, Patience
 from keepstone.platform.serving.vllm import Launch
 
-_WARM_UP = ChatRequest(messages=(Message("user", "Say hello."),), max_tokens=8)
 _LOOK_S = 0.1
 _RESTART_DRAIN_S = 10.0
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Running:
-    """One engine, and what it takes to talk to it."""
-
-    base: InstalledModel
-    place: str
-    launch: Launch
-    adapters: Adapters
-    supervisor: EngineSupervisor
-
-    def serve(self, model: LanguageModel) -> Served:
-        adapter = model.adapter.reference if model.adapter else None
-        supervisor = self.supervisor
-        return Served(
-            model,
-            partial(self.launch.client, supervisor.explain, log=supervisor.status().log_path, adapter=adapter),
-        )
 
 
 class Engines:
@@ -93,9 +69,9 @@ class Engines:
         self._linger_s = linger_s
         self._changing = threading.RLock()
         self._closing = threading.Event()
-        self._held: list[tuple[Served, _Running]] = []
-        self._retiring: list[threading.Thread] = []
-        self._second: _Running | None = None
+        self._held: list[tuple[Served, RunningEngine]] = []
+        self._ending: list[threading.Thread] = []
+        self._second: RunningEngine | None = None
         self._first = self._make(model, PLACES[0], None)
         if model.adapter is not None:
             check_adapter(model.adapter, model.base, max_rank=self._first.launch.max_lora_rank)
@@ -134,9 +110,9 @@ class Engines:
         try:
             self._end_second()
             self.supervisor.stop()
-            self._join_retiring()
         finally:
             self._changing.release()
+        self._join_ending()
 
     @contextmanager
     def prepared(self, model: LanguageModel) -> Iterator[Served]:
@@ -163,7 +139,7 @@ class Engines:
         try:
             with self._changing:
                 self._get_ready(running, model)
-            asyncio.run(_warm_up(served))
+            warm_up(served)
             yield served
         finally:
             self._let_go(held)
@@ -190,26 +166,27 @@ class Engines:
             if running is not old:
                 self._first, self._second = running, None
             log.info("engine.took_over", model=served.model.reference, before=before.model.reference)
-            ends = running is not old
-            retiring = threading.Thread(target=self._retire, args=(before, old, ends), name="engine-retiring")
-            self._retiring.append(retiring)
-            retiring.start()
+            if running is not old:
+                ending = threading.Thread(target=self._end_drained, args=(before, old), name="engine-ending")
+                self._ending.append(ending)
+                ending.start()
+            elif before.model.adapter is not None:
+                adapter = before.model.adapter
+                unload = threading.Thread(
+                    target=self._unload_drained, args=(before, old, adapter), name="engine-unloading", daemon=True
+                )
+                unload.start()
 
-    def _make(self, model: LanguageModel, place: str, port: int | None) -> _Running:
-        launch = self._plan(model, port)
-        adapters = Adapters(launch)
-        supervisor = EngineSupervisor(
-            launch, home=self._home, patience=self._patience, place=place, on_answer=adapters.load_wanted
-        )
-        return _Running(model.base, place, launch, adapters, supervisor)
+    def _make(self, model: LanguageModel, place: str, port: int | None) -> RunningEngine:
+        return make_engine(self._plan(model, port), model.base, home=self._home, place=place, patience=self._patience)
 
-    def _fits(self, running: _Running, model: LanguageModel) -> bool:
+    def _fits(self, running: RunningEngine, model: LanguageModel) -> bool:
         """Tell whether an engine is as one that was started for this model would be."""
         if running.base.id != model.base.id:
             return False
         return running.launch.max_lora_rank == self._plan(model, None).max_lora_rank
 
-    def _second_for(self, model: LanguageModel) -> _Running:
+    def _second_for(self, model: LanguageModel) -> RunningEngine:
         if self._second is not None and not self._fits(self._second, model):
             if self._is_used(self._second):
                 raise Conflict(
@@ -217,14 +194,14 @@ class Engines:
                 )
             self._end_second()
         if self._second is None:
-            self._join_retiring()
+            self._join_ending()
             self._check_room(model.base)
             place = next(each for each in PLACES if each != self._first.place)
-            self._second = self._make(model, place, _free_port())
+            self._second = self._make(model, place, free_port())
             log.info("engine.second_starts", model=model.reference)
         return self._second
 
-    def _get_ready(self, running: _Running, model: LanguageModel) -> None:
+    def _get_ready(self, running: RunningEngine, model: LanguageModel) -> None:
         """Bring the engine up, and the adapter into it."""
         if model.adapter is not None:
             check_adapter(model.adapter, model.base, max_rank=running.launch.max_lora_rank)
@@ -237,7 +214,7 @@ class Engines:
         if model.adapter is not None:
             running.adapters.load(model.adapter)
 
-    def _let_go(self, held: tuple[Served, _Running]) -> None:
+    def _let_go(self, held: tuple[Served, RunningEngine]) -> None:
         with self._changing:
             self._held.remove(held)
             (served, running) = held
@@ -248,30 +225,38 @@ class Engines:
             if served.model.adapter is not None:
                 self._unload_unused(running, served.model.adapter)
 
-    def _retire(self, before: Served, old: _Running, ends: bool) -> None:
-        """Wait for the requests that are still with what answered before; then end its engine, or only its adapter."""
+    def _end_drained(self, before: Served, old: RunningEngine) -> None:
+        """End an engine once the requests that are still with it have ended."""
+        left_s = self._drain(before)
+        # Whoever judges a candidate against the old one is heard to the end as well.
+        old.supervisor.stop(drain_s=0 if self._closing.is_set() else left_s)
+        log.info("engine.retired", model=before.model.reference)
+
+    def _unload_drained(self, before: Served, running: RunningEngine, adapter: InstalledModel) -> None:
+        """Unload an adapter once the requests that are still with it have ended."""
+        self._drain(before)
+        with self._changing:
+            if not self._closing.is_set():
+                self._unload_unused(running, adapter)
+
+    def _drain(self, before: Served) -> float:
+        """Wait for the requests to what answered before; return how many seconds are left of the time for that."""
         deadline = time.monotonic() + self._drain_s
         while self.live.users(before) and time.monotonic() < deadline and not self._closing.wait(_LOOK_S):
             pass
-        if ends:
-            # Whoever judges a candidate against the old one is heard to the end as well.
-            old.supervisor.stop(drain_s=0 if self._closing.is_set() else max(0.0, deadline - time.monotonic()))
-            log.info("engine.retired", model=before.model.reference)
-        elif before.model.adapter is not None:
-            with self._changing:
-                self._unload_unused(old, before.model.adapter)
+        return max(0.0, deadline - time.monotonic())
 
-    def _unload_unused(self, running: _Running, adapter: InstalledModel) -> None:
+    def _unload_unused(self, running: RunningEngine, adapter: InstalledModel) -> None:
         in_use = [served for served, there in self._held if there is running]
         if running is self._first:
             in_use.append(self.live.served)
         if adapter.reference not in [each.model.reference for each in in_use]:
             running.adapters.unload(adapter)
 
-    def _is_used(self, running: _Running) -> bool:
+    def _is_used(self, running: RunningEngine) -> bool:
         return any(there is running for _, there in self._held)
 
-    def _end_unused(self, running: _Running) -> None:
+    def _end_unused(self, running: RunningEngine) -> None:
         with self._changing:
             if self._second is running and not self._is_used(running):
                 self._end_second()
@@ -281,25 +266,12 @@ class Engines:
         if second is not None:
             second.supervisor.stop()
 
-    def _join_retiring(self) -> None:
-        for each in self._retiring:
+    def _join_ending(self) -> None:
+        """Wait for replaced engines to end; their threads need no lock of ours."""
+        for each in self._ending:
             each.join()
-        self._retiring.clear()
+        self._ending.clear()
 
     def _require_running(self) -> None:
         if self._closing.is_set() or not self.started:
             raise EngineUnavailable("The engine is not running", fix="Start it: `keepstone up`")
-
-
-async def _warm_up(served: Served) -> None:
-    engine = served.connect()
-    try:
-        await engine.chat(_WARM_UP)
-    finally:
-        await engine.close()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

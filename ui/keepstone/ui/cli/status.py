@@ -46,7 +46,7 @@ def _show(found: Mapping[str, Any]) -> None:
             "URL": found["url"],
             "Home": found.get("home"),
             "Machine": found.get("machine"),
-            "Engine": ". ".join(filter(None, (f"{engine['model']}: {state}", state != "ready" and engine["message"]))),
+            "Engine": ". ".join(filter(None, (f"{engine['serves']}: {state}", state != "ready" and engine["message"]))),
             "Engine log": engine.get("log"),
             "Encoder": found["encoder"]["model"],
             "Database": found["database"],

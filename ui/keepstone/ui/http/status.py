@@ -85,7 +85,8 @@ def _status(runtime: Runtime, principal: Principal, *, engine_ready: bool) -> di
 
 def _engine(runtime: Runtime, *, ready: bool, admin: bool) -> dict[str, Any]:
     mode = runtime.settings.engine.mode
-    about: dict[str, Any] = {"mode": mode, "model": runtime.engine.model, "ready": ready}
+    names = {"model": runtime.engine.model, "serves": runtime.language_model}
+    about: dict[str, Any] = {"mode": mode, **names, "ready": ready}
     if runtime.engines is None:
         state = "ready" if ready else "off" if mode == "off" else "down"
         missing = str(runtime.engine.reason) if isinstance(runtime.engine, AbsentEngine) else None
@@ -93,7 +94,6 @@ def _engine(runtime: Runtime, *, ready: bool, admin: bool) -> dict[str, Any]:
     supervisor = runtime.engines.supervisor
     status = supervisor.status()
     about |= {
-        "serves": runtime.engines.live.served.model.reference,
         "state": status.state,
         "message": supervisor.explain() or status.message,
         "since": status.since.isoformat(),

@@ -63,7 +63,7 @@ class StatusPage:
     def _overview(self, principal: Principal, state: EngineState) -> Markup:
         runtime = self._runtime
         facts = {
-            "Language model": runtime.engine.model,
+            "Language model": runtime.language_model,
             "Encoder": runtime.settings.encoder.model,
             "Machine": runtime.machine.summary(),
             "Signed in as": principal.name,
