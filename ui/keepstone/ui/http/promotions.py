@@ -7,13 +7,10 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict
 
-from keepstone.platform.access import Principal
-from keepstone.platform.jobs.records import find_job
 from keepstone.training.promotion import Order, Promotion
 from keepstone.ui.http.dependencies import CurrentPrincipal, TheRuntime
-from keepstone.ui.http.jobs import Job, collection_names, view
+from keepstone.ui.http.jobs import Job, get_job
 from keepstone.ui.http.listings import Listing
-from keepstone.ui.runtime import Runtime
 
 router = APIRouter(prefix="/v1/models/promotions", tags=["models"])
 
@@ -55,17 +52,10 @@ def get_last(principal: CurrentPrincipal, runtime: TheRuntime, collection: str |
 @router.post("", status_code=202)
 def promote(order: PromotionOrder, principal: CurrentPrincipal, runtime: TheRuntime) -> Job:
     """Make a model live, as a job."""
-    return _ordered(runtime, principal, Order(**order.model_dump()))
+    return get_job(runtime.promotions.order(principal, Order(**order.model_dump())), principal, runtime)
 
 
 @router.post("/rollback", status_code=202)
 def roll_back(order: RollbackOrder, principal: CurrentPrincipal, runtime: TheRuntime) -> Job:
     """Take back the last promotion, as a job."""
-    return _ordered(runtime, principal, Order(collection=order.collection))
-
-
-def _ordered(runtime: Runtime, principal: Principal, order: Order) -> Job:
-    job_id = runtime.promotions.order(principal, order)
-    with runtime.database.reading() as session:
-        row = find_job(session, principal, job_id)
-        return view(row, collection_names(session, [row]))
+    return get_job(runtime.promotions.order(principal, Order(collection=order.collection)), principal, runtime)
