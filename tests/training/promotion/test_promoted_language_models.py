@@ -144,6 +144,16 @@ def test_a_promoted_model_that_is_gone_names_the_way_back(house: House) -> None:
     assert live_language_model(house.registry, "one").reference == "one@1"
 
 
+def test_without_an_engine_one_can_go_back_but_not_forth(house: House) -> None:
+    """The way back must not need the engine that the promoted model keeps from starting."""
+    house.promotions.promote(house.boss, "two", force=True)
+    house.promotions._candidates = Candidates(house.registry, None)
+    with pytest.raises(Conflict, match="does not run the language model's engine"):
+        house.promotions.promote(house.boss, "tuned", force=True)
+    house.promotions.rollback(house.boss)
+    assert live_language_model(house.registry, "one").reference == "one@1"
+
+
 async def test_a_candidate_of_the_registry_answers_beside_the_live_one(house: House) -> None:
     candidates = Candidates(house.registry, house.stage.engines)
     for name, said in (("tuned", "tuned@1"), ("two", "two")):

@@ -32,6 +32,11 @@ class Candidates:
         self._engines = engines
 
     @property
+    def available(self) -> bool:
+        """Whether this process runs the engine."""
+        return self._engines is not None and self._engines.started
+
+    @property
     def engines(self) -> Engines:
         """The engines that serve them.
 

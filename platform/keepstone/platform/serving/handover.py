@@ -14,7 +14,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import structlog
@@ -69,6 +69,8 @@ class Engines:
         self._linger_s = linger_s
         self._changing = threading.RLock()
         self._closing = threading.Event()
+        self.started = False
+        """Whether this process runs the live engine, ready or not."""
         self._held: list[tuple[Served, RunningEngine]] = []
         self._ending: list[threading.Thread] = []
         self._second: RunningEngine | None = None
@@ -83,14 +85,10 @@ class Engines:
         """Watches the live engine."""
         return self._first.supervisor
 
-    @property
-    def started(self) -> bool:
-        """Whether this process runs the live engine, ready or not."""
-        return self.supervisor.status().state not in ("off", "stopped")
-
     def start(self) -> None:
         """Begin to start the live engine and return at once; what an earlier process left running ends first."""
         end_leftovers(self._home)
+        self.started = True
         self.supervisor.start()
 
     def restart(self) -> None:
@@ -102,6 +100,7 @@ class Engines:
     def stop(self) -> None:
         """End all engines and return when nothing is left of them."""
         self._closing.set()
+        self.started = False
         # Whoever holds the lock may be waiting for one of these to get ready.
         while not self._changing.acquire(timeout=_LOOK_S):
             for running in (self._second, self._first):
@@ -127,28 +126,25 @@ class Engines:
             EngineUnavailable: the engine does not start.
             Conflict: the second engine is in use for another model.
         """
-        with self._changing:
-            self._require_running()
-            if model.reference == self.live.served.model.reference:
-                running, served = self._first, self.live.served
-            else:
-                running = self._first if self._fits(self._first, model) else self._second_for(model)
-                served = running.serve(model)
-            held = (served, running)
-            self._held.append(held)
-        try:
+        with ExitStack() as resources:
             with self._changing:
+                self._require_running()
+                if model.reference == self.live.served.model.reference:
+                    running, served = self._first, self.live.served
+                else:
+                    running = self._first if self._fits(self._first, model) else self._second_for(model)
+                    served = running.serve(model)
+                self._held.append((served, running))
+                resources.callback(self._let_go, served, running)
                 self._get_ready(running, model)
             warm_up(served)
             yield served
-        finally:
-            self._let_go(held)
 
     def take_over(self, served: Served, commit: Callable[[], None]) -> None:
         """Send all further requests to a prepared model.
 
         Args:
-            served: what `prepare` returned.
+            served: what `prepared` gave, inside its block.
             commit: records that it is live; when that fails, everything stays as it was.
         """
         with self._changing:
@@ -214,10 +210,9 @@ class Engines:
         if model.adapter is not None:
             running.adapters.load(model.adapter)
 
-    def _let_go(self, held: tuple[Served, RunningEngine]) -> None:
+    def _let_go(self, served: Served, running: RunningEngine) -> None:
         with self._changing:
-            self._held.remove(held)
-            (served, running) = held
+            self._held.remove((served, running))
             if running is self._second:
                 waiting = threading.Timer(self._linger_s, self._end_unused, [running])
                 waiting.daemon = True

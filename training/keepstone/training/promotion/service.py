@@ -216,8 +216,6 @@ class Promotions:
             collection_id = target.collection_id
             # The version of now, whatever is installed under that name until the job begins.
             order = order.model_copy(update={"model": target.model.reference, "collection": collection_id})
-            if target.subject == "llm" and not self._candidates.engines.started:
-                raise EngineUnavailable("The engine is not running", fix="Start it: `keepstone up`")
         else:
             last = self.last(principal, collection=order.collection)
             collection_id = last.collection_id
@@ -242,6 +240,8 @@ class Promotions:
             raise InvalidInput(f"{model.name} is a {model.kind}, which cannot be promoted", fix="Promote another model")
         if collection is not None:
             raise InvalidInput(f"{model.name} answers for all collections", fix="Leave --collection out")
+        if not self._candidates.engines.started:
+            raise EngineUnavailable("The engine is not running", fix="Start it: `keepstone up`")
         return _Target("llm", model, None)
 
     def _collection(self, principal: Principal, name: str) -> str:
@@ -292,11 +292,11 @@ class Promotions:
         commit()
 
     def _hand_over(self, model: InstalledModel, commit: Callable[[], None]) -> None:
-        engines = self._candidates.engines
-        if not engines.started:
+        if not self._candidates.available:
             # Nothing runs that could answer: what is recorded decides what the next start serves.
             commit()
             return
+        engines = self._candidates.engines
         served = language_model(self._registry, model, engines.live.served.model.base)
         with engines.prepared(served) as prepared:
             engines.take_over(prepared, commit)
