@@ -13,8 +13,9 @@ when nothing is new. The switch is one transaction, which finds every passage's 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import numpy as np
 import sqlalchemy as sa
@@ -22,7 +23,7 @@ import structlog
 from sqlalchemy.orm import Session
 
 from keepstone.platform.database import Database
-from keepstone.platform.database.tables import ChunkRow, CollectionRow, IndexState, IndexVersionRow
+from keepstone.platform.database.tables import ChunkRow, CollectionRow, IndexState, IndexVersionRow, utc_now
 from keepstone.platform.errors import Conflict, InvalidInput, KeepstoneError, ModelMissing, NotFound, Unavailable
 from keepstone.retrieval import embeddings
 from keepstone.retrieval.encoders import Encoders
@@ -33,6 +34,7 @@ from keepstone.retrieval.indexes.versions import index_versions
 _SLICE = 512
 # Documents that come in between a build and its switch are encoded before the next attempt.
 _ATTEMPTS = 5
+_ABANDONED_AFTER = timedelta(days=14)
 
 log = structlog.get_logger(__name__)
 
@@ -109,59 +111,8 @@ class Reindexing:
             Unavailable: documents came in faster than they could be encoded.
         """
         self._encoders.get(version)
-        if not self.begin(collection_id, version):
-            return
-        for _ in range(_ATTEMPTS):
-            self.encode(collection_id, version, report=report, check=check)
-            check()
-            self._indexes.complete(collection_id, version)
-            self._indexes.save_one(collection_id, version)
-            if self._is_ready(collection_id, version):
-                return
-        raise _too_much_comes_in()
-
-    def begin(self, collection_id: str, version: str) -> bool:
-        """Note that an index is wanted, so that nobody tidies it away; return whether it is not the one in use."""
-        with self._database.transaction() as session:
-            if _collection(session, collection_id).encoder == version:
-                return False
-            if session.get(IndexVersionRow, (collection_id, version)) is None:
-                session.add(IndexVersionRow(collection_id=collection_id, encoder=version, state=IndexState.BUILDING))
-        return True
-
-    def encode(
-        self,
-        collection_id: str,
-        version: str,
-        ids: tuple[int, int] | None = None,
-        *,
-        report: Callable[[int, int], None] = _tell_nobody,
-        check: Callable[[], None] = _go_on,
-    ) -> None:
-        """Make the vectors that are missing for an index that was begun: of all passages, or of `ids`, first to last.
-
-        `report` and `check` are as for `build`, which does this first.
-        """
-        encoder = self._encoders.get(version)
-        absent = embeddings.without_vector(collection_id, version)
-        with self._database.reading() as session:
-            total = _count(session, ChunkRow.collection_id == collection_id)
-            done = total - _count(session, *absent)
-        report(done, total)
-        query = sa.select(ChunkRow.id, ChunkRow.context, ChunkRow.text).where(*absent)
-        if ids is not None:
-            query = query.where(ChunkRow.id.between(*ids))
-        last = 0
-        while True:
-            check()
-            with self._database.reading() as session:
-                rows = session.execute(query.where(ChunkRow.id > last).order_by(ChunkRow.id).limit(_SLICE)).all()
-            if not rows:
-                return
-            texts = [f"{context}\n{text}" if context else text for _, context, text in rows]
-            self._keep(collection_id, version, embeddings.embed(self._database, encoder, texts))
-            last, done = rows[-1].id, done + len(rows)
-            report(min(done, total), total)
+        if self._begin(collection_id, version):
+            self._bring_up(collection_id, version, report, check)
 
     def switch(self, collection_id: str, version: str) -> None:
         """Let searches use an index that was built, from now on; the one used until now is kept to switch back.
@@ -178,11 +129,15 @@ class Reindexing:
         for _ in range(_ATTEMPTS):
             with self._database.reading() as session:
                 known = index_versions(session, collection_id).get(collection_id)
-            if known is not None and version not in known.kept_up:
+            if known is None:
+                raise _no_collection(collection_id)
+            if version not in known.kept_up:
                 raise Conflict(
-                    f"The collection has no complete index under {version!r}", fix="Build it first: Reindexing.build"
+                    f"The collection has no complete index under {version!r}",
+                    fix="Promote it, which builds one: `keepstone models promote`",
                 )
-            self.build(collection_id, version)
+            if version != known.live:
+                self._bring_up(collection_id, version, _tell_nobody, _go_on)
             if self._switch(collection_id, version):
                 log.info("encoder_switched", collection=collection_id, encoder=version)
                 self._serve(collection_id)
@@ -203,6 +158,17 @@ class Reindexing:
             session.execute(sa.delete(IndexVersionRow).where(*_is(collection_id, version)))
         self._indexes.drop(collection_id, version)
 
+    def tidy(self) -> None:
+        """Discard what nobody has asked for lately: builds that were given up, candidates that were not promoted."""
+        with self._database.reading() as session:
+            old = IndexVersionRow.created_at < utc_now() - _ABANDONED_AFTER
+            waits = IndexVersionRow.state.in_((IndexState.BUILDING, IndexState.READY))
+            query = sa.select(IndexVersionRow.collection_id, IndexVersionRow.encoder).where(old, waits)
+            abandoned = session.execute(query).all()
+        for collection_id, version in abandoned:
+            with suppress(Conflict):  # it was switched to meanwhile
+                self.discard(collection_id, version)
+
     def follow(self, check: Callable[[], None] = _go_on) -> None:
         """Encode what was added since for the indexes that wait or are kept, so that switching to them stays quick."""
         with self._database.reading() as session:
@@ -214,7 +180,7 @@ class Reindexing:
             ]
         for collection_id, version in behind:
             try:
-                self.build(collection_id, version, check=check)
+                self._bring_up(collection_id, version, _tell_nobody, check)
             except (ModelMissing, NotFound, Conflict, InvalidInput) as error:
                 log.warning("index_left", collection=collection_id, encoder=version, reason=error.message)
 
@@ -226,6 +192,53 @@ class Reindexing:
             # The switch is made all the same, and the thread of the indexes tries again.
             log.warning("searches_follow_later", collection=collection_id, reason=str(error))
             self._indexes.notify(collection_id)
+
+    def _begin(self, collection_id: str, version: str) -> bool:
+        """Note that an index is wanted, so that nobody tidies it away; return whether it is not the one in use."""
+        with self._database.transaction() as session:
+            if _collection(session, collection_id).encoder == version:
+                return False
+            row = session.get(IndexVersionRow, (collection_id, version))
+            if row is None:
+                session.add(IndexVersionRow(collection_id=collection_id, encoder=version, state=IndexState.BUILDING))
+            else:
+                row.created_at = utc_now()
+        return True
+
+    def _bring_up(
+        self, collection_id: str, version: str, report: Callable[[int, int], None], check: Callable[[], None]
+    ) -> None:
+        for _ in range(_ATTEMPTS):
+            self._encode(collection_id, version, report, check)
+            check()
+            self._indexes.complete(collection_id, version)
+            self._indexes.save_one(collection_id, version)
+            if self._is_ready(collection_id, version):
+                return
+        raise _too_much_comes_in()
+
+    def _encode(
+        self, collection_id: str, version: str, report: Callable[[int, int], None], check: Callable[[], None]
+    ) -> None:
+        """Make the vectors that are missing, slice by slice."""
+        encoder = self._encoders.get(version)
+        absent = embeddings.without_vector(collection_id, version)
+        with self._database.reading() as session:
+            total = _count(session, ChunkRow.collection_id == collection_id)
+            done = total - _count(session, *absent)
+        report(done, total)
+        query = sa.select(ChunkRow.id, ChunkRow.context, ChunkRow.text).where(*absent)
+        last = 0
+        while True:
+            check()
+            with self._database.reading() as session:
+                rows = session.execute(query.where(ChunkRow.id > last).order_by(ChunkRow.id).limit(_SLICE)).all()
+            if not rows:
+                return
+            texts = [f"{context}\n{text}" if context else text for _, context, text in rows]
+            self._keep(collection_id, version, embeddings.embed(self._database, encoder, texts))
+            last, done = rows[-1].id, done + len(rows)
+            report(min(done, total), total)
 
     def _keep(self, collection_id: str, version: str, embedded: embeddings.Embedded) -> None:
         if not np.isfinite(embedded.vectors).all():
@@ -278,7 +291,7 @@ class Reindexing:
 def _collection(session: Session, collection_id: str) -> CollectionRow:
     row = session.get(CollectionRow, collection_id)
     if row is None:
-        raise NotFound(f"No collection {collection_id!r}", fix="It may have been deleted; list what is there")
+        raise _no_collection(collection_id)
     return row
 
 
@@ -293,6 +306,10 @@ def _is(collection_id: str, version: str) -> tuple[sa.ColumnElement[bool], sa.Co
 
 def _count(session: Session, *which: sa.ColumnElement[bool]) -> int:
     return session.scalar(sa.select(sa.func.count()).select_from(ChunkRow).where(*which)) or 0
+
+
+def _no_collection(collection_id: str) -> NotFound:
+    return NotFound(f"No collection {collection_id!r}", fix="It may have been deleted; list what is there")
 
 
 def _discarded() -> Conflict:

@@ -5,10 +5,10 @@ upkeep.start()          # a round soon after, then one every hour, in a thread
 ...
 upkeep.stop()
 
-A round deletes changes that all saved indexes have learned, vectors that no index wants, and the bytes of documents
-that a kill left behind when they were deleted. Then it encodes what was added since for the indexes that are kept
-beside those in use. Every step is a transaction of its own, and none is needed for the next: a kill between two of them
-costs nothing.
+A round deletes indexes that nobody has asked for lately, changes that all saved indexes have learned, vectors that no
+index wants, and the bytes of documents that a kill left behind when they were deleted. Then it encodes what was added
+since for the indexes that are kept beside those in use. Every step is a transaction of its own, and none is needed for
+the next: a kill between two of them costs nothing.
 """
 
 from __future__ import annotations
@@ -80,6 +80,7 @@ class Upkeep:
 
         Vectors stay while documents are being ingested, as their passages may be about to be committed.
         """
+        self._reindexing.tidy()
         changes = self._indexes.prune_changes()
         vectors = blobs = 0
         while not self._stopping.is_set() and not self._ingesting():

@@ -50,7 +50,6 @@ from keepstone.retrieval.library import Library
 from keepstone.retrieval.loaders.base import LoadLimits
 from keepstone.retrieval.loaders.worker import LoadPool
 from keepstone.retrieval.reindex import Reindexing
-from keepstone.retrieval.reindex_job import ReindexJobs
 from keepstone.retrieval.search import Searcher
 from keepstone.retrieval.upkeep import Upkeep
 from keepstone.training.data import DatasetBuilder, DatasetLibrary, Datasets
@@ -84,7 +83,6 @@ class Runtime:
     jobs: Jobs
     ingestion: Ingestion
     reindexing: Reindexing
-    reindex_jobs: ReindexJobs
     runs: Runs
     engine: Engine
     engines: Engines | None
@@ -199,7 +197,6 @@ def _build(
         jobs=jobs,
     )
     reindexing = Reindexing(database, encoders, indexes)
-    reindex_jobs = ReindexJobs(database, reindexing, jobs)
     runs = Runs(
         database=database,
         jobs=jobs,
@@ -294,7 +291,6 @@ def _build(
         jobs=jobs,
         ingestion=ingestion,
         reindexing=reindexing,
-        reindex_jobs=reindex_jobs,
         runs=runs,
         engine=engine,
         engines=engines,

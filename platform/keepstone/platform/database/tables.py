@@ -152,6 +152,7 @@ class IndexVersionRow(Base):
     state: Mapped[str] = mapped_column(sa.String(16))
     """`building`, `ready` to be judged or switched to, `live`, or `previous`: kept to switch back."""
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    """When it was last asked for."""
 
 
 class GrantRow(Base):

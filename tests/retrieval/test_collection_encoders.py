@@ -1,44 +1,34 @@
-"""The job that builds an index under another encoder, in the whole app: it gets done, or leaves nothing behind."""
+"""Collections with encoders of their own, in the whole app: across ingestion, restarts and other settings."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from keepstone.platform.access import readable_scope
 from keepstone.platform.database.tables import JobState
-from keepstone.platform.errors import Forbidden, NotFound
-from keepstone.retrieval import reindex, reindex_job
+from keepstone.platform.errors import Conflict, ModelMissing
+from keepstone.platform.serving.scripted import ScriptedEngine
+from keepstone.platform.settings import load_settings
 from keepstone.retrieval.encoder import HashEncoder
+from keepstone.retrieval.encoders import Encoders, open_encoder
 from keepstone.ui.runtime import Runtime
 from tests.retrieval.corpus import encoders_of
-from tests.stack import WAIT_S, admin, ingest, open_stack, someone
+from tests.stack import WAIT_S, admin, ingest, open_stack
+from tests.training.tiny_models import tiny_encoder
 
 _FILES = {f"{n}.md": f"# Part {n}\n\nThe lamp {n} lasts {n}00 hours.\n".encode() for n in range(1, 6)}
 
 
-class _Watched(HashEncoder):
-    """Calls somebody before it encodes passages."""
-
-    before: Callable[[], None] = staticmethod(lambda: None)
-
-    def encode_documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        self.before()
-        return super().encode_documents(texts)
+@pytest.fixture
+def tuned() -> HashEncoder:
+    return HashEncoder(128)
 
 
 @pytest.fixture
-def tuned() -> _Watched:
-    return _Watched(128)
-
-
-@pytest.fixture
-def runtime(tmp_path: Path, tuned: _Watched) -> Iterator[Runtime]:
+def runtime(tmp_path: Path, tuned: HashEncoder) -> Iterator[Runtime]:
     with open_stack(tmp_path / "home", encoder=encoders_of(HashEncoder(), tuned)) as opened:
         ingest(opened, admin(opened), "docs", _FILES)
         yield opened
@@ -48,20 +38,11 @@ def encoder_of(runtime: Runtime) -> str:
     return runtime.library.collection(admin(runtime), "docs").encoder
 
 
-def states(runtime: Runtime) -> dict[str, str]:
-    collection_id = runtime.library.collection(admin(runtime), "docs").id
-    return {each.encoder: each.state for each in runtime.reindexing.versions(collection_id)}
-
-
-def test_a_tuned_encoder_serves_its_collection_and_no_other(
-    runtime: Runtime, tuned: _Watched, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(reindex_job, "_UNIT_PASSAGES", 2)
+def test_a_tuned_encoder_serves_its_collection_and_no_other(runtime: Runtime, tuned: HashEncoder) -> None:
     me = admin(runtime)
     ingest(runtime, me, "other", {"a.md": b"The lamp is green."})
-    job = runtime.jobs.wait(runtime.reindex_jobs.submit(me, "docs", tuned.version), WAIT_S)
-    assert (job.state, job.done, job.total) == (JobState.SUCCEEDED, 5, 5)
     collection_id = runtime.library.collection(me, "docs").id
+    runtime.reindexing.build(collection_id, tuned.version)
     runtime.reindexing.switch(collection_id, tuned.version)
     assert encoder_of(runtime) == tuned.version
     ingest(runtime, me, "docs", {"later.md": b"The fuse is rated at 3 ampere."})
@@ -74,7 +55,7 @@ def test_a_tuned_encoder_serves_its_collection_and_no_other(
     assert runtime.indexes.get(collection_id).vectors.count == 6
 
 
-def test_an_encoder_of_its_own_outlives_a_restart_and_another_default(tmp_path: Path, tuned: _Watched) -> None:
+def test_an_encoder_of_its_own_outlives_a_restart_and_another_default(tmp_path: Path, tuned: HashEncoder) -> None:
     """The settings decide for collections that follow them; a promoted encoder stays until it is rolled back."""
     home, first, second = tmp_path / "home", HashEncoder(16), HashEncoder(24)
     with open_stack(home, encoder=encoders_of(first, tuned)) as before:
@@ -93,7 +74,7 @@ def test_an_encoder_of_its_own_outlives_a_restart_and_another_default(tmp_path: 
         assert encoder_of(after) == first.version
 
 
-def test_back_at_the_default_it_follows_the_settings_again(tmp_path: Path, tuned: _Watched) -> None:
+def test_back_at_the_default_it_follows_the_settings_again(tmp_path: Path, tuned: HashEncoder) -> None:
     home, first, second = tmp_path / "home", HashEncoder(16), HashEncoder(24)
     with open_stack(home, encoder=encoders_of(first, tuned)) as before:
         ingest(before, admin(before), "docs", _FILES)
@@ -108,34 +89,7 @@ def test_back_at_the_default_it_follows_the_settings_again(tmp_path: Path, tuned
         assert after.indexes.verify(collection_id).ok
 
 
-def test_a_build_that_is_cancelled_leaves_nothing_behind(
-    runtime: Runtime, tuned: _Watched, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(reindex, "_SLICE", 1)
-    begun, go_on = threading.Event(), threading.Event()
-
-    def wait() -> None:
-        begun.set()
-        go_on.wait(WAIT_S)
-
-    tuned.before = wait  # type: ignore[method-assign]
-    job_id = runtime.reindex_jobs.submit(admin(runtime), "docs", tuned.version)
-    assert begun.wait(WAIT_S)
-    assert states(runtime)[tuned.version] == "building"
-    runtime.jobs.cancel(job_id)
-    go_on.set()
-    assert runtime.jobs.wait(job_id, WAIT_S).state == JobState.CANCELLED
-    assert states(runtime) == {runtime.encoder.version: "live"}
-
-
-def test_a_build_that_fails_says_why_and_leaves_nothing_behind(runtime: Runtime) -> None:
-    job = runtime.jobs.wait(runtime.reindex_jobs.submit(admin(runtime), "docs", "gone@1"), WAIT_S)
-    assert job.state == JobState.FAILED
-    assert "'gone@1'" in str(job.error)
-    assert states(runtime) == {runtime.encoder.version: "live"}
-
-
-def test_a_switch_while_documents_come_in_loses_none(runtime: Runtime, tuned: _Watched) -> None:
+def test_a_switch_while_documents_come_in_loses_none(runtime: Runtime, tuned: HashEncoder) -> None:
     """What was encoded for the former encoder, but not yet committed, is encoded again for the new one."""
     me, collection_id = admin(runtime), runtime.library.collection(admin(runtime), "docs").id
     runtime.reindexing.build(collection_id, tuned.version)
@@ -155,11 +109,31 @@ def test_a_switch_while_documents_come_in_loses_none(runtime: Runtime, tuned: _W
     assert runtime.indexes.get(collection_id).vectors.count == 6
 
 
-def test_only_who_owns_a_collection_gives_it_another_encoder(runtime: Runtime, tuned: _Watched) -> None:
-    with pytest.raises(NotFound):
-        runtime.reindex_jobs.submit(someone(runtime, "stranger"), "docs", tuned.version)
-    runtime.library.grant(admin(runtime), "docs", "stranger", "writer")
-    stranger = someone(runtime, "other")
-    runtime.library.grant(admin(runtime), "docs", "other", "writer")
-    with pytest.raises(Forbidden):
-        runtime.reindex_jobs.submit(stranger, "docs", tuned.version)
+def test_encoders_are_found_in_the_registry(tmp_path: Path) -> None:
+    """By name and version, as the models were installed; one that was removed is named with the way back."""
+    home = tmp_path / "home"
+    with open_stack(home, encoder=HashEncoder()) as runtime:
+        for seed in (0, 1):
+            folder = tiny_encoder(home / "models" / str(seed), seed=seed)
+            runtime.registry.add(
+                name=f"tiny-{seed}", kind="encoder", version="1", path=folder, source="test", details={}
+            )
+    settings = load_settings(home=home, encoder={"model": "tiny-0"})
+    with Runtime.open(settings, engine=ScriptedEngine()) as runtime:
+        me = admin(runtime)
+        ingest(runtime, me, "docs", {"a.md": b"The amber book is about willow."})
+        collection_id = runtime.library.collection(me, "docs").id
+        runtime.reindexing.build(collection_id, "tiny-1@1")
+        runtime.reindexing.switch(collection_id, "tiny-1@1")
+        with runtime.database.reading() as session:
+            scope = readable_scope(session, me)
+        assert runtime.searcher.search(scope, "amber").encoders == {collection_id: "tiny-1@1"}
+        with pytest.raises(Conflict, match="'docs' is searched with tiny-1"):
+            runtime.registry.remove("tiny-1")
+        runtime.reindexing.switch(collection_id, "tiny-0@1")
+        assert runtime.searcher.search(scope, "amber").encoders == {collection_id: "tiny-0@1"}
+        runtime.registry.remove("tiny-1")
+        with pytest.raises(ModelMissing, match="tiny-1@1"):
+            Encoders(HashEncoder(), lambda version: open_encoder(runtime.registry.get(version), settings.encoder)).get(
+                "tiny-1@1"
+            )
