@@ -93,7 +93,7 @@ class EngineSettings(_Section):
     Unset: on GPUs only."""
     max_lora_rank: Literal[0, 8, 16, 32, 64, 128, 256, 320, 512] | None = None
     """Widest adapter (LoRA) that the managed engine takes while it runs; 0: none. Unset: 32 on GPUs. On a CPU, where
-    being ready for adapters halves the speed, 32 only in an engine that is started for one."""
+    being ready for adapters can halve the speed, as wide as the adapter that the engine is started for, else 0."""
     max_streams: int = Field(default=64, ge=1)
     """How many requests may be with the engine at once; the others wait."""
     start_timeout_s: float = Field(default=900, gt=0)

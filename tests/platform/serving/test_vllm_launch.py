@@ -18,7 +18,7 @@ PYTHON = Path("/home/engine/venv/bin/python")
 
 
 def build(
-    gpus: int = 0, *, limit: int | None = 4096, memory_gib: float = 64, adapter: bool = False, **settings: Any
+    gpus: int = 0, *, limit: int | None = 4096, memory_gib: float = 64, adapter_rank: int = 0, **settings: Any
 ) -> Launch:
     details = {"max_model_len": limit} if limit else {}
     model = InstalledModel(
@@ -40,7 +40,7 @@ def build(
         python=PYTHON,
         model=model,
         machine=machine,
-        adapter=adapter,
+        adapter_rank=adapter_rank,
     )
 
 
@@ -73,8 +73,9 @@ def test_adapters_are_taken_where_that_is_free_or_asked_for() -> None:
     assert value(build(1), "--max-lora-rank") == "32"
     assert value(build(max_lora_rank=64), "--max-lora-rank") == "64"
     assert "--enable-lora" not in build(1, max_lora_rank=0).command
-    started_for_one = build(adapter=True)
-    assert (value(started_for_one, "--max-lora-rank"), started_for_one.max_lora_rank) == ("32", 32)
+    started_for_one = build(adapter_rank=12)
+    assert (value(started_for_one, "--max-lora-rank"), started_for_one.max_lora_rank) == ("16", 16)
+    assert value(build(1, adapter_rank=12), "--max-lora-rank") == "32"
 
 
 def test_on_one_gpu() -> None:

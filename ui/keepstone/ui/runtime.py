@@ -32,6 +32,7 @@ from keepstone.platform.machine import Machine, probe
 from keepstone.platform.models.files import count_parameters
 from keepstone.platform.models.registry import InstalledModel, ModelRegistry
 from keepstone.platform.serving.absent import AbsentEngine
+from keepstone.platform.serving.adapters import adapter_rank
 from keepstone.platform.serving.candidates import Candidates
 from keepstone.platform.serving.engine import Engine
 from keepstone.platform.serving.handover import Engines
@@ -360,7 +361,7 @@ def _managed_engines(settings: Settings, machine: Machine, model: LanguageModel)
             model=wanted.base,
             machine=machine,
             port=port,
-            adapter=wanted.adapter is not None,
+            adapter_rank=adapter_rank(wanted.adapter) if wanted.adapter else 0,
         ),
         check_room=partial(require_room, chosen, machine),
         patience=Patience(start_s=chosen.start_timeout_s),

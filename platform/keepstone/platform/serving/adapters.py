@@ -41,7 +41,7 @@ def check_adapter(adapter: InstalledModel, base: InstalledModel, *, max_rank: in
     config = read_json(adapter.path / "adapter_config.json")
     if config.get("peft_type") != "LORA" or config.get("use_dora") or config.get("modules_to_save"):
         raise InvalidInput(f"{name} is no plain LoRA adapter", fix="Train one with `keepstone train sft`")
-    rank = max([int(config.get("r") or 0), *map(int, (config.get("rank_pattern") or {}).values())])
+    rank = adapter_rank(adapter)
     if rank > max_rank:
         raise InvalidInput(
             f"The adapter {name} has rank {rank}, and the engine takes up to {max_rank}",
@@ -59,6 +59,12 @@ def check_adapter(adapter: InstalledModel, base: InstalledModel, *, max_rank: in
         wanted = shapes.get(f"{module}.weight")
         if wanted is None or wanted[side] != shape[side]:
             raise InvalidInput(f"The adapter {name} does not fit {base.reference}: {module} differs", fix=anew)
+
+
+def adapter_rank(adapter: InstalledModel) -> int:
+    """Return the width of an adapter's widest matrices."""
+    config = read_json(adapter.path / "adapter_config.json")
+    return max([int(config.get("r") or 0), *map(int, (config.get("rank_pattern") or {}).values())])
 
 
 def _shapes(files: Iterator[Path] | list[Path]) -> Iterator[tuple[str, list[int]]]:

@@ -180,7 +180,8 @@ class Engines:
         """Tell whether an engine is as one that was started for this model would be."""
         if running.base.id != model.base.id:
             return False
-        return running.launch.max_lora_rank == self._plan(model, None).max_lora_rank
+        has, needs = running.launch.max_lora_rank, self._plan(model, None).max_lora_rank
+        return has >= needs if needs else not has
 
     def _second_for(self, model: LanguageModel) -> RunningEngine:
         if self._second is not None and not self._fits(self._second, model):

@@ -26,6 +26,7 @@ _COMPACT_JSON = '{"backend": "xgrammar", "disable_any_whitespace": true}'
 # The live one and the one that is judged against it.
 _ADAPTERS_AT_ONCE = "2"
 _USUAL_LORA_RANK = 32
+_LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 # What the rest of Keepstone relies on, or what would let a model's files run code.
 _RESERVED = frozenset({
     "--allowed-local-media-path", "--api-key", "--config", "--enable-lora", "--enable-prompt-embeds", "--host",
@@ -99,7 +100,7 @@ def build_launch(
     model: InstalledModel,
     machine: Machine,
     port: int | None = None,
-    adapter: bool = False,
+    adapter_rank: int = 0,
 ) -> Launch:
     """Put together how vLLM is started.
 
@@ -110,7 +111,7 @@ def build_launch(
         model: what it serves.
         machine: decides between CPU and GPUs, and whether they are enough without other machines.
         port: where it listens; None takes the setting.
-        adapter: whether it is started for an adapter.
+        adapter_rank: of the adapter that it is started for; 0: for none.
 
     Raises:
         SettingsError: `engine.extra_args` holds an argument that is Keepstone's own, or more GPUs are asked for than
@@ -120,7 +121,7 @@ def build_launch(
     known_limit = model.details.get("max_model_len")
     max_model_len = min(settings.max_model_len, int(known_limit)) if known_limit else settings.max_model_len
     api_key = secrets.token_urlsafe(32)
-    max_lora_rank = _max_lora_rank(settings, machine, wanted=adapter)
+    max_lora_rank = _max_lora_rank(settings, machine, adapter_rank)
     arguments = [
         *("--model", str(model.path)),
         *("--served-model-name", model.name),
@@ -152,11 +153,13 @@ def build_launch(
     )
 
 
-def _max_lora_rank(settings: EngineSettings, machine: Machine, *, wanted: bool) -> int:
+def _max_lora_rank(settings: EngineSettings, machine: Machine, wanted: int) -> int:
     if settings.max_lora_rank is not None:
         return settings.max_lora_rank
-    # On a CPU, vLLM multiplies with the slots for adapters even while they are empty.
-    return _USUAL_LORA_RANK if wanted or machine.gpus else 0
+    if machine.gpus:
+        return _USUAL_LORA_RANK
+    # On a CPU, vLLM multiplies with the slots for adapters in their full width, even while they are empty.
+    return next((rank for rank in _LORA_RANKS if 0 < wanted <= rank), 0)
 
 
 def _adapter_arguments(max_rank: int) -> tuple[str, ...]:

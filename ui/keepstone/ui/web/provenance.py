@@ -12,6 +12,7 @@ _SHOWN_ELSEWHERE: Final = frozenset({"passages", "claims", "agent.steps"})
 _LABELS: Final = {
     "versions.model": "Language model",
     "versions.model_version": "Model version",
+    "versions.base_model": "On the base model",
     "versions.encoder": "Encoder",
     "versions.prompt": "Prompt version",
     "versions.style": "Style of answering",
