@@ -32,8 +32,8 @@ from keepstone.training.evaluate.judge import MOST_ANSWERS, MOST_SEARCHES, Conte
 
 KIND = "judge"
 _JUDGED = ("encoder", "llm", "adapter")
-# Two searches, or two answers of some fifty tokens at thirty tokens a second, four at a time; each with both models.
-_SECONDS = {"encoder": 0.1, "llm": 4.0}
+# As measured with the starter models on two cores: each question is put to both models, with its document and without.
+_SECONDS = {"encoder": 0.35, "llm": 4.0}
 
 
 class Evaluation(BaseModel):

@@ -86,7 +86,7 @@ def _wait(api: Api, job_id: str) -> Any:
         with progress_lines() as progress:
             shown = ""
             while (job := api.get(f"/v1/jobs/{job_id}"))["state"] in _OPEN:
-                line = f"  Judging: {job['done']} of {job['total']}" if job["total"] else "  Making ready"
+                line = f"  At work: {job['done']} of {job['total']}" if job["total"] else "  Making ready"
                 if line != shown:
                     progress(line)
                     shown = line
