@@ -17,10 +17,9 @@ from anyio.to_thread import run_sync
 
 from keepstone.agents.condense import condense
 from keepstone.agents.drafts import Draft
-from keepstone.agents.evidence import ABSTAIN_BELOW, HITS_NEEDED, evidence_strength, read_signs
+from keepstone.agents.evidence import ABSTAIN_BELOW, HITS_NEEDED, weigh
 from keepstone.agents.packing import pack
 from keepstone.agents.prompts import PROMPT_VERSION
-from keepstone.agents.quotes import read_sentences
 from keepstone.agents.record import provenance_record, store_answer
 from keepstone.agents.types import (
     Answer,
@@ -40,7 +39,7 @@ from keepstone.platform.database.tables import new_id
 from keepstone.platform.errors import InvalidInput
 from keepstone.platform.serving.engine import Engine, Message
 from keepstone.platform.settings import AnsweringSettings
-from keepstone.retrieval.encoder import Encoder, knows_language
+from keepstone.retrieval.encoder import Encoder
 from keepstone.retrieval.search import Searcher
 
 _HISTORY_TURNS = 6
@@ -169,11 +168,7 @@ class Answerer:
             count_tokens=self._engine.count_tokens,
         )
         threshold = ABSTAIN_BELOW if self._settings.abstain_below is None else self._settings.abstain_below
-        # A collection's own encoder may know languages that this one does not.
-        weight = result.dense_weight if knows_language(self._encoder, result.query_language) else 0.0
-        read = read_sentences(standalone, passages, self._encoder, dense_weight=weight)
-        signs = read_signs(result.hits, read)
-        strength = evidence_strength(signs, self._encoder.version)
+        weighed = weigh(standalone, result, passages, self._encoder)
         draft = Draft(
             principal=principal,
             question=question,
@@ -181,9 +176,9 @@ class Answerer:
             result=result,
             passages=passages,
             keep=trial is None,
-            read=read,
-            signs=signs,
-            evidence=strength,
+            read=weighed.read,
+            signs=weighed.signs,
+            evidence=weighed.strength,
             threshold=threshold,
             started=started,
             findings=findings,

@@ -20,7 +20,10 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Final
 
-from keepstone.agents.quotes import ReadSentences
+from keepstone.agents.quotes import ReadSentences, read_sentences
+from keepstone.agents.types import Passage
+from keepstone.retrieval.encoder import Encoder, knows_language
+from keepstone.retrieval.search import SearchResult
 from keepstone.retrieval.types import Hit
 
 ABSTAIN_BELOW: Final = 0.138
@@ -59,6 +62,32 @@ BY_MEANING: Final = Weights(lead=1.01, likeness=0.0, constant=-2.74)
 """For encoders whose cosines have not been measured: each has a range of its own."""
 BY_LIKENESS: Final = {"all-minilm-l6-v2": Weights(lead=0.97, likeness=6.84, constant=-6.87)}
 """For encoders by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Weighed:
+    """The evidence for a question."""
+
+    read: ReadSentences
+    signs: Signs
+    strength: float
+    """Probability, 0 to 1, that the answer stands in the passages."""
+
+
+def weigh(question: str, result: SearchResult, passages: Sequence[Passage], encoder: Encoder) -> Weighed:
+    """Weigh the evidence for a question.
+
+    Args:
+        question: the standalone question.
+        result: what search found, at least `HITS_NEEDED` hits where there are so many passages.
+        passages: those that were packed.
+        encoder: reads their sentences, whichever encoder found them.
+    """
+    # A collection's own encoder may know languages that this one does not.
+    weight = result.dense_weight if knows_language(encoder, result.query_language) else 0.0
+    read = read_sentences(question, passages, encoder, dense_weight=weight)
+    signs = read_signs(result.hits, read)
+    return Weighed(read, signs, evidence_strength(signs, encoder.version))
 
 
 def read_signs(hits: Sequence[Hit], read: ReadSentences) -> Signs:

@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from keepstone.agents.answering import Answerer
-from keepstone.agents.evidence import ABSTAIN_BELOW, HITS_NEEDED, evidence_strength, read_signs
+from keepstone.agents.evidence import ABSTAIN_BELOW, HITS_NEEDED, weigh
 from keepstone.agents.packing import pack
-from keepstone.agents.quotes import read_sentences
 from keepstone.agents.types import Answer, Finished, Passage, Trial
 from keepstone.platform.access import Principal, Scope
 from keepstone.platform.settings import AnsweringSettings
@@ -69,10 +68,9 @@ class SearchTrial:
             # The engine's own count differs little, and only decides where the last passage is cut.
             count_tokens=self._encoder.count_tokens,
         )
-        read = read_sentences(question.question, passages, self._encoder, dense_weight=found.dense_weight)
-        signs = read_signs(found.hits, read)
         least = ABSTAIN_BELOW if settings.abstain_below is None else settings.abstain_below
-        return not passages or evidence_strength(signs, self._encoder.version) < least, passages
+        weighed = weigh(question.question, found, passages, self._encoder)
+        return not passages or weighed.strength < least, passages
 
 
 class AnswerTrial:
