@@ -7,6 +7,7 @@ with Runtime.open(load_settings()) as runtime:
 from __future__ import annotations
 
 import shutil
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -277,6 +278,7 @@ def _build(
         budget=Budget(
             steps=settings.agent.max_steps, tokens=settings.agent.max_tokens, seconds=settings.agent.max_seconds
         ),
+        worker=f"{socket.gethostname()}:{settings.home}",
         engine_wait_s=settings.engine.start_timeout_s,
     )
     return Runtime(

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from keepstone.agents.react.brief import Brief
-from keepstone.agents.react.types import Budget, RunOutcome
+from keepstone.agents.react.types import RUNNING, Budget, RunOutcome
 from keepstone.platform.access import Action, Principal, authorize, find_collection
 from keepstone.platform.database import Database
 from keepstone.platform.database.tables import (
@@ -22,8 +22,6 @@ from keepstone.platform.database.tables import (
     PrincipalRow,
 )
 from keepstone.platform.errors import Forbidden, NotFound
-
-RUNNING = "running"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +93,10 @@ class RunRecords:
         collections: Sequence[str] | None,
         budget: Budget,
         brief: Brief | None = None,
+        *,
+        worker: str | None = None,
     ) -> StoredRun:
-        """Store a new run.
+        """Store a new run, which the process of that name has.
 
         Raises:
             NotFound: there is no such collection.
@@ -113,16 +113,11 @@ class RunRecords:
                 question=question,
                 budget=asdict(budget),
                 brief=brief.to_json() if brief else None,
+                worker=worker,
             )
             session.add(row)
             session.flush()
             return _stored(row, principal)
-
-    def running(self) -> list[str]:
-        """Return the ids of the runs that are not over, the oldest first."""
-        with self._database.reading() as session:
-            query = sa.select(AgentRunRow.id).where(AgentRunRow.state == RUNNING).order_by(AgentRunRow.created_at)
-            return list(session.scalars(query))
 
     def reopen(self, run_id: str) -> StoredRun:
         """Return an interrupted run, to go on with; one whose answer was stored already has its outcome, and is over.

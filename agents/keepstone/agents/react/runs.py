@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import asdict
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from typing import TYPE_CHECKING, Any, cast
 
 import anyio
@@ -21,6 +21,7 @@ from anyio.to_thread import run_sync
 
 from keepstone.agents.answering import Answerer
 from keepstone.agents.react.brief import Brief
+from keepstone.agents.react.leases import RunLeases, keep_leases
 from keepstone.agents.react.live import LiveRun
 from keepstone.agents.react.records import AgentRun, AgentRunDetails, RunRecords, StoredRun, outcome_of
 from keepstone.agents.react.telling import told
@@ -64,6 +65,7 @@ class AgentRuns:
         answerer: writes the answer from what was found.
         tools: returns the tools of a run that begins; they may come and go.
         budget: how far a run may go unless it is told otherwise.
+        worker: name of this process, the same after a restart; two that share the database have two names.
         engine_wait_s: how long interrupted runs wait for the engine after a restart.
     """
 
@@ -77,6 +79,7 @@ class AgentRuns:
         answerer: Answerer,
         tools: Callable[[], Iterable[Tool]],
         budget: Budget,
+        worker: str = "local",
         engine_wait_s: float = 900.0,
     ) -> None:
         self._database = database
@@ -88,6 +91,8 @@ class AgentRuns:
         self.budget = budget
         self._engine_wait_s = engine_wait_s
         self._records = RunRecords(database)
+        self._leases = RunLeases(database, worker)
+        self._keeper: asyncio.Task[None] | None = None
         self._live: dict[str, LiveRun] = {}
         self._owners: dict[str, str] = {}
 
@@ -122,7 +127,8 @@ class AgentRuns:
             raise InvalidInput("The question is too long", fix=f"Use at most {longest} characters")
         if sum(owner == principal.id for owner in self._owners.values()) >= _MAX_LIVE:
             raise LimitExceeded(f"{_MAX_LIVE} of your runs are under way", fix="Wait for one, or cancel it")
-        stored = await run_sync(self._records.begin, principal, question, collections, budget or self.budget, brief)
+        begin = partial(self._records.begin, worker=self._leases.worker)
+        stored = await run_sync(begin, principal, question, collections, budget or self.budget, brief)
         live = self._open(stored.id, principal.id)
         live.task = asyncio.create_task(self._work(stored, live, fresh=True), name=stored.id)
         return stored.id
@@ -190,21 +196,28 @@ class AgentRuns:
 
     async def resume(self) -> list[str]:
         """Go on with what an earlier process left undone, as soon as the engine answers; return the ids of the runs."""
-        waiting = [run_id for run_id in await run_sync(self._records.running) if run_id not in self._live]
-        slots = asyncio.Semaphore(_AT_ONCE_AFTER_RESTART)
-        for run_id in waiting:
-            live = self._open(run_id, owner="")
-            live.task = asyncio.create_task(self._go_on(run_id, live, slots), name=run_id)
-        if waiting:
-            log.info("agent.resumed", runs=len(waiting))
+        waiting = [run_id for run_id in await run_sync(self._leases.claim) if run_id not in self._live]
+        self._take_up(waiting)
+        if self._leases.shared:
+            self._keeper = asyncio.create_task(
+                keep_leases(self._leases, self._live, self._take_up), name="agent-leases"
+            )
         return waiting
 
     async def close(self) -> None:
         """Let go of all runs, without ending them: they go on at the next start."""
-        tasks = [live.task for live in self._live.values() if live.task is not None]
+        tasks = [task for task in (self._keeper, *(live.task for live in self._live.values())) if task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _take_up(self, run_ids: Sequence[str]) -> None:
+        slots = asyncio.Semaphore(_AT_ONCE_AFTER_RESTART)
+        for run_id in run_ids:
+            live = self._open(run_id, owner="")
+            live.task = asyncio.create_task(self._go_on(run_id, live, slots), name=run_id)
+        if run_ids:
+            log.info("agent.resumed", runs=len(run_ids))
 
     @cached_property
     def _graph(self) -> AgentGraph:

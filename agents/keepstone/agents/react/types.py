@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from keepstone.agents.types import Answer, AnswerEvent
 
+RUNNING: Final = "running"
+"""The state of a run that is not over; a row in it goes on at the next start."""
 RunOutcome = Literal["answered", "declined", "waiting", "stopped", "failed", "cancelled"]
 """That of the answer; `waiting`: the caller has to call functions of its own before there can be one."""
 Ended = Literal["model", "steps", "tokens", "seconds", "loop", "unreadable", "room", "functions"]

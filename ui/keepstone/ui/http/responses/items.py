@@ -6,8 +6,9 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from keepstone.agents.react.records import RUNNING, AgentRunDetails
+from keepstone.agents.react.records import AgentRunDetails
 from keepstone.agents.react.telling import observed_event, waits
+from keepstone.agents.react.types import RUNNING
 
 Item = dict[str, Any]
 Results = Callable[[Sequence[tuple[int, float]]], list[dict[str, Any]]]

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from keepstone.agents.react.brief import Brief, answered_steps
-from keepstone.agents.react.records import RUNNING, AgentRunDetails
+from keepstone.agents.react.records import AgentRunDetails
 from keepstone.agents.react.telling import waits
+from keepstone.agents.react.types import RUNNING
 from keepstone.platform.errors import Conflict, InvalidInput
 from keepstone.platform.serving.engine import Message
 from keepstone.ui.http.responses.asked import NewResponse

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from keepstone.agents.react.records import RUNNING, AgentRunDetails
+from keepstone.agents.react.records import AgentRunDetails
+from keepstone.agents.react.types import RUNNING
 from keepstone.platform.access import Principal, readable_scope
 from keepstone.platform.errors import NotFound
 from keepstone.ui.http.responses.items import output_of
