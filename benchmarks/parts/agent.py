@@ -15,7 +15,7 @@ import jsonschema  # type: ignore[import-untyped]
 
 from benchmarks.harness import Context, Figure
 from benchmarks.parts.answerability import ingest
-from benchmarks.parts.serving import bare_engine, launch_for
+from benchmarks.parts.serving import STARTER, bare_engine, launch_for
 from benchmarks.smoke import EXAMPLES
 from keepstone.agents.react.runs import AgentRuns
 from keepstone.agents.react.types import Budget, Called, RunFinished, RunStarted
@@ -24,10 +24,13 @@ from keepstone.agents.tools.standard import STANDARD_TOOLS
 from keepstone.platform.access import Principal
 from keepstone.platform.serving.engine import ChatRequest, Delta, Engine, Forwarded, Reply
 from keepstone.platform.serving.scripted import ScriptedEngine
+from keepstone.platform.serving.vllm import Launch
 from keepstone.platform.settings import load_settings
 from keepstone.retrieval.encoder import HashEncoder
 from keepstone.training.questions import load_questions
 from keepstone.ui.runtime import Runtime
+
+__all__ = ["STARTER", "overhead", "valid_steps"]
 
 _STEPS = 10
 _RUNS = 200
@@ -103,21 +106,36 @@ async def _steps_ms(agent: AgentRuns, me: Principal) -> list[float]:
     return [1000 * (after - before) for before, after in itertools.pairwise(moments)]
 
 
-def schema_valid(context: Context, home: Path, python: str, *, runs: int = _RUNS, steps: int = 2) -> Iterable[Figure]:
-    """Yield the share of decisions that keep to their schema, in per cent, over runs of the model in `home`.
+def valid_steps(
+    context: Context, home: Path, python: str, models: Sequence[str], *, runs: int = _RUNS, steps: int = 2
+) -> Iterable[Figure]:
+    """Yield the share of decisions that keep to their schema, in per cent, over runs of each model.
 
     Args:
         context: of the benchmark.
-        home: a home folder with the model installed.
+        home: a home folder with the models installed.
         python: of the environment that has vLLM.
-        runs: how many runs.
+        models: their names.
+        runs: how many runs of each.
         steps: most decisions of a run.
     """
+    shares, lengths = [], []
+    for model in models:
+        context.say(f"{runs} runs of the agent on {model}")
+        recording = _record(context, launch_for(home, python, model), runs, steps)
+        valid = [_is_valid(schema, reply.text) for schema, reply in recording.decisions]
+        shares.append(100 * sum(valid) / len(valid))
+        lengths += [reply.completion_tokens for _, reply in recording.decisions]
+    # The worst counts, not the middle one.
+    yield Figure("agent_valid_steps_percent", [min(shares)], "%")
+    yield Figure("agent_decision_tokens", lengths, "tokens")
+
+
+def _record(context: Context, launch: Launch, runs: int, steps: int) -> Recording:
     questions = [question.question for question in load_questions(EXAMPLES / "questions.jsonl")]
     asked = [f"{question}{' ?' * (number // len(questions))}" for number, question in enumerate(questions * runs)][
         :runs
     ]
-    launch = launch_for(home, python)
     files = {path.name: path.read_bytes() for path in (EXAMPLES / "documents").iterdir()}
     with bare_engine(launch), tempfile.TemporaryDirectory(prefix="keepstone-agent-") as scratch:
         recording = Recording(launch.client())
@@ -128,19 +146,19 @@ def schema_valid(context: Context, home: Path, python: str, *, runs: int = _RUNS
             ended = asyncio.run(_all(agent, me, asked))
             seconds = time.perf_counter() - started
             reasons = [agent.get(me, run_id).ended for run_id, _ in ended]
-    valid = [_is_valid(schema, reply.text) for schema, reply in recording.decisions]
-    context.details["agent"] = {
-        "model": launch.model,
-        "runs": len(ended),
-        "decisions": len(valid),
-        "cut_off": sum(reply.finish_reason == "length" for _, reply in recording.decisions),
-        "ended": {str(reason): reasons.count(reason) for reason in sorted(set(map(str, reasons)))},
-        "outcomes": {each: [outcome for _, outcome in ended].count(each) for each in {o for _, o in ended}},
-        "seconds": round(seconds, 1),
-        "examples": [reply.text for _, reply in recording.decisions[:10]],
-    }
-    yield Figure("agent_steps_valid_pct", [100 * sum(valid) / len(valid)], "%")
-    yield Figure("agent_decision_tokens", [reply.completion_tokens for _, reply in recording.decisions], "tokens")
+    context.details.setdefault("agent", []).append(
+        {
+            "model": launch.model,
+            "runs": len(ended),
+            "decisions": len(recording.decisions),
+            "cut_off": sum(reply.finish_reason == "length" for _, reply in recording.decisions),
+            "ended": {str(reason): reasons.count(reason) for reason in sorted(set(map(str, reasons)))},
+            "outcomes": {each: [outcome for _, outcome in ended].count(each) for each in {o for _, o in ended}},
+            "seconds": round(seconds, 1),
+            "examples": [reply.text for _, reply in recording.decisions[:10]],
+        }
+    )
+    return recording
 
 
 async def _all(agent: AgentRuns, me: Principal, questions: Sequence[str]) -> list[tuple[str, str]]:

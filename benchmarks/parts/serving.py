@@ -26,7 +26,7 @@ from keepstone.platform.settings import EngineSettings
 
 _STREAMS = 8
 _MAX_TOKENS = 96
-_MODEL = "smollm2-135m-instruct"
+STARTER = "smollm2-135m-instruct"
 _START_TIMEOUT_S = 900
 _QUESTION = {"role": "user", "content": "Tell me a long story about a lighthouse keeper and the sea."}
 
@@ -40,10 +40,10 @@ class Load:
     """Median over the streams."""
 
 
-def launch_for(home: Path, python: str) -> Launch:
-    """Return how vLLM is started for the model installed in `home`, on a free port."""
+def launch_for(home: Path, python: str, name: str = STARTER) -> Launch:
+    """Return how vLLM is started for a model installed in `home`, on a free port."""
     database = Database(f"sqlite:///{home / 'keepstone.db'}")
-    model = ModelRegistry(database, home).get(_MODEL)
+    model = ModelRegistry(database, home).get(name)
     database.close()
     settings = EngineSettings(port=free_ports(1)[0])
     return build_launch(settings, home=home, python=Path(python), model=model, machine=probe(home))
@@ -75,7 +75,7 @@ def gateway(context: Context, home: Path, python: str) -> Iterable[Figure]:
             engine__mode="external",
             engine__url=launch.base_url,
             engine__api_key=launch.api_key,
-            engine__model=_MODEL,
+            engine__model=STARTER,
         )
         app.run("up", "--detach", "--no-browser")
         try:
@@ -136,7 +136,7 @@ async def _burst(base_url: str, key: str, streams: int, max_tokens: int) -> Load
 async def _stream(client: httpx.AsyncClient, max_tokens: int) -> tuple[float, int]:
     """Return the seconds to the first token and the number of tokens of one chat."""
     body = {
-        "model": _MODEL,
+        "model": STARTER,
         "messages": [_QUESTION],
         "max_tokens": max_tokens,
         "temperature": 0,

@@ -260,7 +260,8 @@ def _installed(home: Path, name: str) -> Path:
     return path
 
 
-def _options(parser: argparse.ArgumentParser) -> None:
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add what the tuning can be told."""
     parser.add_argument(
         "--holdout", action="store_true", help="judge on train claims that are left out of the training"
     )
@@ -268,4 +269,4 @@ def _options(parser: argparse.ArgumentParser) -> None:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main("loop", embedding, options=_options, runs=1))
+    raise SystemExit(main("loop", embedding, options=add_options, runs=1))

@@ -41,6 +41,17 @@ def test_an_order_is_part_of_the_transaction(start: Start, both_databases: Datab
     assert work.done == ["once"]
 
 
+def test_an_order_under_an_id_is_taken_once(start: Start) -> None:
+    """Who orders again after a kill gets the job that there is, also when it has ended."""
+    work = Recorder()
+    jobs = start(work=work)
+    assert submit(jobs, "first", job_id="job_mine") == "job_mine"
+    jobs.wait("job_mine", SOON)
+    assert submit(jobs, "second", job_id="job_mine") == "job_mine"
+    assert jobs.wait("job_mine", SOON).state == JobState.SUCCEEDED
+    assert work.done == ["first"]
+
+
 def test_an_error_fails_the_job_with_its_message_and_fix(start: Start) -> None:
     """People read what mends it; later units do not run; finish hears of it."""
 

@@ -25,13 +25,13 @@ CHATML = (
 )
 
 
-def tiny_encoder(folder: Path, *, seed: int = 0) -> Path:
-    """Write a BERT of two layers and 32 channels that knows the words above, as sentence-transformers saves it."""
+def tiny_encoder(folder: Path, *, seed: int = 0, words: Iterable[str] = SUBJECTS) -> Path:
+    """Write a BERT of two layers and 32 channels that knows these words, as sentence-transformers saves it."""
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    vocabulary = {word: number for number, word in enumerate([*special, *_GLUE, *SUBJECTS])}
+    vocabulary = {word: number for number, word in enumerate([*special, *dict.fromkeys((*_GLUE, *words))])}
     inner = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
     inner.normalizer = normalizers.Lowercase()
     inner.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
@@ -137,9 +137,19 @@ def chat_row(name: str, system: str, question: str, answer: str) -> ChatRow:
     return ChatRow.model_validate({"id": name, "messages": messages, "document": name, "source": "generated"})
 
 
-def add_dataset(folder: Path, *, retrieval: Iterable[RetrievalRow] = (), chat: Iterable[ChatRow] = ()) -> Path:
-    """Write a dataset `words` of these rows, all for training; return its own folder."""
-    files = {"retrieval/train.jsonl": to_lines(retrieval), "chat/train.jsonl": to_lines(chat)}
+def add_dataset(
+    folder: Path,
+    *,
+    retrieval: Iterable[RetrievalRow] = (),
+    chat: Iterable[ChatRow] = (),
+    held_out: Iterable[RetrievalRow] = (),
+) -> Path:
+    """Write a dataset `words` of these rows; return its own folder."""
+    files = {
+        "retrieval/train.jsonl": to_lines(retrieval),
+        "retrieval/test.jsonl": to_lines(held_out),
+        "chat/train.jsonl": to_lines(chat),
+    }
     card = DatasetCard(
         name="words",
         collection_id="col_words",

@@ -30,6 +30,7 @@ from keepstone.platform.errors import EngineUnavailable, InvalidInput, SettingsE
 from keepstone.platform.jobs import Jobs, open_jobs
 from keepstone.platform.locks import exclusive_lock
 from keepstone.platform.machine import Machine, probe
+from keepstone.platform.models.catalog import Kind
 from keepstone.platform.models.files import count_parameters
 from keepstone.platform.models.registry import InstalledModel, ModelRegistry
 from keepstone.platform.serving.absent import AbsentEngine
@@ -56,6 +57,9 @@ from keepstone.retrieval.search import Searcher
 from keepstone.retrieval.upkeep import Upkeep
 from keepstone.training.data import DatasetBuilder, DatasetLibrary, Datasets
 from keepstone.training.evaluate import Evaluations, Judge, Verdicts
+from keepstone.training.improve import Improvements
+from keepstone.training.improve.orders import Orders
+from keepstone.training.improve.record import Records
 from keepstone.training.promotion import Promotions, live_language_model
 from keepstone.training.runs import Runs
 
@@ -94,6 +98,7 @@ class Runtime:
     judge: Judge
     verdicts: Verdicts
     evaluations: Evaluations
+    improvements: Improvements
     answerer: Answerer
     agent: AgentRuns
     foreign_tools: ForeignTools | None
@@ -199,13 +204,14 @@ def _build(
         jobs=jobs,
     )
     reindexing = Reindexing(database, encoders, indexes)
+    models: dict[Kind, str] = {"encoder": settings.encoder.model, "llm": settings.engine.model}
     runs = Runs(
         database=database,
         jobs=jobs,
         registry=registry,
         machine=machine,
         home=settings.home,
-        models={"encoder": settings.encoder.model, "llm": settings.engine.model},
+        models=models,
     )
     candidates = Candidates(registry, engines)
     promotions = Promotions(
@@ -251,6 +257,23 @@ def _build(
         connect=connect,
         model=model,
         serve=candidates.serve,
+    )
+    improvements = Improvements(
+        database=database,
+        jobs=jobs,
+        orders=Orders(
+            registry=registry,
+            models=models,
+            builder=dataset_builder,
+            datasets=datasets,
+            runs=runs,
+            evaluations=evaluations,
+            verdicts=verdicts,
+            promotions=promotions,
+            reindexing=reindexing,
+        ),
+        records=Records(settings.home / "reports"),
+        machine=machine,
     )
     resumed = ingestion.resume()
     indexes.catch_up_all()
@@ -302,6 +325,7 @@ def _build(
         judge=judge,
         verdicts=verdicts,
         evaluations=evaluations,
+        improvements=improvements,
         answerer=answerer,
         agent=agent,
         foreign_tools=foreign_tools,

@@ -108,6 +108,7 @@ class Jobs:
         principal_id: str | None,
         collection_id: str | None = None,
         session: Session | None = None,
+        job_id: str | None = None,
     ) -> str:
         """Order a job and return its id.
 
@@ -117,16 +118,19 @@ class Jobs:
             principal_id: whose job it is.
             collection_id: the job ends when this collection is deleted, and whoever may read it may watch the job.
             session: a transaction that the order is to be part of; the job starts when that is committed.
+            job_id: that the job is to have, for who may have to order it twice: the second time nothing happens.
         """
-        row = JobRow(kind=kind, args=args, principal_id=principal_id, collection_id=collection_id)
         if session is None:
             with self._database.transaction() as own:
-                own.add(row)
-            self._wake.set()
-        else:
-            session.add(row)
-            session.flush()
-            sa.event.listen(session, "after_commit", lambda _session: self._wake.set(), once=True)
+                return self.submit(
+                    kind, args, principal_id=principal_id, collection_id=collection_id, session=own, job_id=job_id
+                )
+        if job_id is not None and session.get(JobRow, job_id) is not None:
+            return job_id
+        row = JobRow(id=job_id, kind=kind, args=args, principal_id=principal_id, collection_id=collection_id)
+        session.add(row)
+        session.flush()
+        sa.event.listen(session, "after_commit", lambda _session: self._wake.set(), once=True)
         return row.id
 
     def get(self, job_id: str) -> JobRow:

@@ -25,7 +25,7 @@ from keepstone.agents.prompts import PROMPT_VERSION as ANSWER_PROMPT
 from keepstone.agents.types import AnsweringModel
 from keepstone.platform.access import Principal, allowed_actions, authorize, find_collection, readable_scope
 from keepstone.platform.database import Database
-from keepstone.platform.database.tables import OPEN_JOBS, CollectionRow, JobRow, PrincipalRow
+from keepstone.platform.database.tables import OPEN_JOBS, CollectionRow, JobRow
 from keepstone.platform.errors import Conflict, Forbidden, storage_errors
 from keepstone.platform.jobs import JobInfo, Jobs
 from keepstone.platform.serving.engine import Engine
@@ -34,6 +34,7 @@ from keepstone.retrieval.encoders import Encoders
 from keepstone.retrieval.indexes.catalog import IndexSet
 from keepstone.retrieval.indexes.files import write_atomically
 from keepstone.retrieval.search import Searcher
+from keepstone.training.acting import acting_principal, scopes_of
 from keepstone.training.data.assemble import MIN_ROWS, Assembled, assemble, chunks_alive, listed, require_enough
 from keepstone.training.data.candidates import Candidate, Fault
 from keepstone.training.data.config import DatasetConfig, QuestionSource
@@ -98,15 +99,20 @@ class DatasetBuilder:
             return config.source
         return "written" if self._model().style == "write" else "sentences"
 
-    def submit(self, principal: Principal, config: DatasetConfig) -> str:
+    def submit(self, principal: Principal, config: DatasetConfig, *, job_id: str | None = None) -> str:
         """Order a dataset and return the job's id.
+
+        Args:
+            principal: who orders it.
+            config: what to build.
+            job_id: as for `Jobs.submit`.
 
         Raises:
             NotFound: there is no such collection.
             Forbidden: it is not this principal's own, nor is this an administrator.
         """
         with self._database.transaction() as session:
-            collection = _owned(session, principal, config.collection)
+            collection = owned_collection(session, principal, config.collection)
             # Settled here, so that a build that goes on under another model does not mix two kinds of questions.
             settled = config.model_copy(
                 update={
@@ -117,10 +123,11 @@ class DatasetBuilder:
             )
             return self._jobs.submit(
                 KIND,
-                {"config": settled.model_dump(mode="json"), "scopes": sorted(principal.scopes)},
+                {"config": settled.model_dump(mode="json"), "scopes": scopes_of(principal)},
                 principal_id=principal.id,
                 collection_id=collection.id,
                 session=session,
+                job_id=job_id,
             )
 
     def plan(self, job: JobInfo) -> list[Any]:
@@ -128,7 +135,7 @@ class DatasetBuilder:
         config = _config(job)
         self.tidy()
         with self._database.reading() as session:
-            name = _owned(session, _principal(session, job), config.collection).name
+            name = owned_collection(session, acting_principal(session, job), config.collection).name
         self._indexes.catch_up(config.collection)
         corpus = take_corpus(self._database, config.collection, name, config, job.check_cancelled)
         # Fewer passages can never be enough, whatever is asked about them; said before the model has worked for it.
@@ -207,7 +214,7 @@ class DatasetBuilder:
                 for unit in _units(len(corpus.asked))[:-1]
             ]
         with self._database.reading() as session:
-            _owned(session, _principal(session, job), config.collection)
+            owned_collection(session, acting_principal(session, job), config.collection)
             made = assemble(results, chunks_alive(session, results))
         require_enough(made, corpus)
         files = made.files(corpus)
@@ -240,7 +247,7 @@ class DatasetBuilder:
             return self._open[1]
         config = _config(job)
         with self._database.reading() as session:
-            scope = readable_scope(session, _principal(session, job), [config.collection])
+            scope = readable_scope(session, acting_principal(session, job), [config.collection])
         with _own_files():
             corpus = Corpus.load(self._folder(job.id) / _CORPUS)
         workshop = Workshop(
@@ -283,19 +290,7 @@ def _config(job: JobInfo) -> DatasetConfig:
     return DatasetConfig.model_validate(job.args["config"])
 
 
-def _principal(session: Session, job: JobInfo) -> Principal:
-    """Return who ordered the build, with what they may do now.
-
-    Raises:
-        Forbidden: they are gone or disabled.
-    """
-    row = session.get(PrincipalRow, job.principal_id) if job.principal_id else None
-    if row is None or row.disabled:
-        raise Forbidden("Who ordered this dataset may do nothing here any more", fix="Order it again as somebody else")
-    return Principal(row.id, row.name, is_admin=row.is_admin, scopes=frozenset(job.args["scopes"]))
-
-
-def _owned(session: Session, principal: Principal, collection: str) -> CollectionRow:
+def owned_collection(session: Session, principal: Principal, collection: str) -> CollectionRow:
     """Return the collection if it is the principal's own.
 
     Raises:

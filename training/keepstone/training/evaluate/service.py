@@ -139,8 +139,13 @@ class Evaluations:
             warnings=tuple(warnings),
         )
 
-    def submit(self, principal: Principal, order: Evaluation) -> str:
+    def submit(self, principal: Principal, order: Evaluation, *, job_id: str | None = None) -> str:
         """Order a judging and return the id of its job.
+
+        Args:
+            principal: who orders it.
+            order: what is to be judged.
+            job_id: as for `Jobs.submit`.
 
         Raises:
             Forbidden, NotFound, ModelMissing, InvalidInput, Conflict: as for `preview`.
@@ -152,6 +157,7 @@ class Evaluations:
             {"order": settled.model_dump(), "scopes": sorted(principal.scopes)},
             principal_id=principal.id,
             collection_id=dataset.card.collection_id,
+            job_id=job_id,
         )
 
     def plan(self, job: JobInfo) -> list[Any]:

@@ -8,9 +8,9 @@ from pydantic import BaseModel, ConfigDict
 
 from keepstone.platform.access import Principal
 from keepstone.platform.database import Database
-from keepstone.platform.database.tables import PrincipalRow
-from keepstone.platform.errors import Conflict, EngineUnavailable, Forbidden, KeepstoneError
+from keepstone.platform.errors import Conflict, EngineUnavailable, KeepstoneError
 from keepstone.platform.jobs.base import JobInfo
+from keepstone.training.acting import acting_principal
 
 if TYPE_CHECKING:
     from keepstone.training.promotion.service import Promotions
@@ -56,7 +56,8 @@ class PromotionJob:
         """Promote or roll back, unless an earlier try has."""
         del unit
         order = Order.model_validate(job.args["order"])
-        principal = _principal(self._database, job)
+        with self._database.reading() as session:
+            principal = acting_principal(session, job)
         try:
             self._do(job, order, principal)
         except EngineUnavailable as error:
@@ -88,16 +89,3 @@ class PromotionJob:
     def finish(self, job: JobInfo, error: str | None) -> None:
         """Nothing is left to tidy up."""
         del job, error
-
-
-def _principal(database: Database, job: JobInfo) -> Principal:
-    """Return who ordered it, with what they may do now.
-
-    Raises:
-        Forbidden: they are gone or disabled.
-    """
-    with database.reading() as session:
-        row = session.get(PrincipalRow, job.principal_id) if job.principal_id else None
-        if row is None or row.disabled:
-            raise Forbidden("Who ordered this may do nothing here any more", fix="Order it again as somebody else")
-        return Principal(row.id, row.name, is_admin=row.is_admin, scopes=frozenset(job.args["scopes"]))

@@ -26,6 +26,7 @@ from keepstone.platform.jobs import Jobs
 from keepstone.platform.models.registry import InstalledModel, ModelRegistry
 from keepstone.platform.serving.candidates import Candidates, language_model
 from keepstone.retrieval.reindex import Reindexing
+from keepstone.training.acting import scopes_of
 from keepstone.training.promotion.job import KIND, Order, PromotionJob
 from keepstone.training.promotion.live import live_language_model
 from keepstone.training.promotion.records import Promotion, PromotionRecords, Subject
@@ -202,8 +203,13 @@ class Promotions:
         principal.needs_admin()
         return self._records.list(limit)
 
-    def order(self, principal: Principal, order: Order) -> str:
+    def order(self, principal: Principal, order: Order, *, job_id: str | None = None) -> str:
         """Have a promotion or a rollback done as a job, and return its id.
+
+        Args:
+            principal: who says so.
+            order: what is to become live, or to be taken back.
+            job_id: as for `Jobs.submit`.
 
         Raises:
             Forbidden, ModelMissing, NotFound, InvalidInput, Conflict: as for `promote` and `rollback`.
@@ -220,8 +226,8 @@ class Promotions:
             last = self.last(principal, collection=order.collection)
             collection_id = last.collection_id
             order = order.model_copy(update={"collection": collection_id, "undoes": last.id})
-        args = {"order": order.model_dump(mode="json"), "scopes": sorted(principal.scopes)}
-        return self._jobs.submit(KIND, args, principal_id=principal.id, collection_id=collection_id)
+        args = {"order": order.model_dump(mode="json"), "scopes": scopes_of(principal)}
+        return self._jobs.submit(KIND, args, principal_id=principal.id, collection_id=collection_id, job_id=job_id)
 
     def settle(self) -> None:
         """Bring the history up to what is the case, after an earlier process died; before `jobs.launch`."""

@@ -125,8 +125,13 @@ class Runs:
             config, Paths(base=base.path, dataset=dataset.folder, work=self._folder / "plan"), self._machine
         )
 
-    def start(self, principal: Principal, order: Order) -> str:
+    def start(self, principal: Principal, order: Order, *, job_id: str | None = None) -> str:
         """Order a run and return the id of its job.
+
+        Args:
+            principal: who orders it.
+            order: what to train.
+            job_id: as for `Jobs.submit`.
 
         Raises:
             Forbidden, NotFound, ModelMissing, InvalidInput: as for `plan`.
@@ -141,7 +146,7 @@ class Runs:
             base=base.reference,
             name=name,
         )
-        return self._jobs.submit(KIND, arguments.model_dump(mode="json"), principal_id=principal.id)
+        return self._jobs.submit(KIND, arguments.model_dump(mode="json"), principal_id=principal.id, job_id=job_id)
 
     def list(self, principal: Principal, limit: int = 50) -> Sequence[Run]:
         """Return the runs, newest first.

@@ -37,6 +37,10 @@ class Api:
         """Return what a GET answers."""
         return self._call("GET", path, params={key: value for key, value in query.items() if value is not None})
 
+    def text(self, path: str, **query: Any) -> str:
+        """Return what a GET answers, as text."""
+        return self._request("GET", path, params=query).text
+
     def post(self, path: str, body: Any = None) -> Any:
         """Return what a POST answers."""
         return self._call("POST", path, json=body)
@@ -80,11 +84,15 @@ class Api:
                 yield event
 
     def _call(self, method: str, path: str, **request: Any) -> Any:
+        response = self._request(method, path, **request)
+        return response.json() if response.content else None
+
+    def _request(self, method: str, path: str, **request: Any) -> httpx.Response:
         with worded_errors():
             response = self._http.request(method, path, **request)
         if response.is_error:
             raise error_of(response)
-        return response.json() if response.content else None
+        return response
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from keepstone.ui.cli import (
     doctor,
     documents,
     engine,
+    improve,
     ingest,
     jobs,
     keys,
@@ -61,6 +62,8 @@ app.command("mcp", rich_help_panel="Documents and questions")(mcp.mcp)
 app.add_typer(collections.app, name="collections", rich_help_panel="Documents and questions")
 app.add_typer(documents.app, name="documents", rich_help_panel="Documents and questions")
 app.add_typer(jobs.app, name="jobs", rich_help_panel="Documents and questions")
+app.command("improve", rich_help_panel="Improve")(improve.improve)
+app.add_typer(improve.app, name="reports", rich_help_panel="Improve")
 app.add_typer(data.app, name="data", rich_help_panel="Improve")
 app.command("train", rich_help_panel="Improve")(runs.train)
 app.command("quantize", rich_help_panel="Improve")(runs.quantize)

@@ -44,7 +44,7 @@ def train(
     detach: Detach = False,
 ) -> None:
     """Train a model on a dataset. The result is a new model; the one in use stays as it is."""
-    order = {"recipe": recipe, "dataset": dataset, "base": model, "name": name, "config": _options(values or [])}
+    order = {"recipe": recipe, "dataset": dataset, "base": model, "name": name, "config": options(values or [])}
     with connect() as api:
         if plan:
             _show_plan(api.post("/v1/runs/plan", order))
@@ -105,7 +105,12 @@ def cancel(run: Id) -> None:
     emit(found, f"The run had ended: {found['state']}." if ended else "The run is being stopped.")
 
 
-def _options(values: list[str]) -> dict[str, str]:
+def options(values: list[str]) -> dict[str, str]:
+    """Return what `--set` was given.
+
+    Raises:
+        InvalidInput: one has no value.
+    """
     wrong = next((each for each in values if "=" not in each), None)
     if wrong is not None:
         raise InvalidInput(f"--set {wrong} has no value", fix=f"Write --set {wrong}=VALUE")
@@ -120,7 +125,7 @@ def _show_plan(plan: Mapping[str, Any]) -> None:
                 "Tokens": f"{plan['tokens']:,}",
                 "Steps": f"{plan['steps']:,}",
                 "Memory": f"about {plan['memory_gib']:.1f} GiB",
-                "Time": f"about {_span(plan['seconds'])} on this machine's {plan['device']}",
+                "Time": f"about {span(plan['seconds'])} on this machine's {plan['device']}",
             }
         )
         for warning in plan["warnings"]:
@@ -168,7 +173,7 @@ def _show(run: Mapping[str, Any]) -> None:
             "Step": _progress(run) or None,
             "Loss": _loss(run) or None,
             "Measured": metrics or None,
-            "Trained for": _span(run["seconds"]) if run["seconds"] else None,
+            "Trained for": span(run["seconds"]) if run["seconds"] else None,
         }
     )
 
@@ -216,7 +221,8 @@ def _loss(run: Mapping[str, Any]) -> str:
     return "" if run["loss"] is None else f"{run['loss']:.4f}"
 
 
-def _span(seconds: float) -> str:
+def span(seconds: float) -> str:
+    """Return a time for people."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

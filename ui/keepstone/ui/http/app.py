@@ -26,6 +26,7 @@ from keepstone.ui.http import (
     documents,
     embeddings,
     health,
+    improvements,
     jobs,
     keys,
     login,
@@ -52,7 +53,7 @@ if TYPE_CHECKING:
 
 _SUBJECTS = (
     agent, chat, responses, promotions, models, embeddings, collections, documents, jobs, search, conversations,
-    datasets, keys, registry, runs, status, verdicts, health, login,
+    datasets, keys, registry, runs, improvements, status, verdicts, health, login,
 )  # fmt: skip
 
 _MCP_HEADERS = ("mcp-protocol-version", "mcp-method", "mcp-name")

@@ -21,6 +21,7 @@ from keepstone.ui.web.chat import ChatPage
 from keepstone.ui.web.components import static
 from keepstone.ui.web.documents import DocumentsPage
 from keepstone.ui.web.guard import GradioGuard
+from keepstone.ui.web.improve import ImprovePage
 from keepstone.ui.web.reading import ReadingPanel
 from keepstone.ui.web.status import StatusPage
 from keepstone.ui.web.theme import keepstone_theme
@@ -74,10 +75,11 @@ def build_blocks(runtime: Runtime, uploads: Path) -> gr.Blocks:
         runtime: the services.
         uploads: folder in which Gradio keeps uploads until they are stored.
     """
-    status, chat, documents, reading = (
+    status, chat, documents, improve, reading = (
         StatusPage(runtime),
         ChatPage(runtime),
         DocumentsPage(runtime, uploads),
+        ImprovePage(runtime),
         ReadingPanel(runtime),
     )
     blocks = gr.Blocks(
@@ -91,11 +93,13 @@ def build_blocks(runtime: Runtime, uploads: Path) -> gr.Blocks:
         with gr.Row(elem_id="body"):
             chat.render(status.render_banner)
             documents.render()
+            improve.render()
             status.render()
             reading.render()
         status.connect(blocks)
         chat.connect(blocks, reading)
         documents.connect(blocks, reading)
+        improve.connect(blocks)
         reading.connect()
     blocks.queue(default_concurrency_limit=None, api_open=False)
     return blocks

@@ -83,7 +83,7 @@ def render_navigation() -> Markup:
     """Return the name of the app and the links between its pages."""
     links = [
         element("a", label, href=f"#{page}", data_page=page)
-        for page, label in (("chat", "Chat"), ("documents", "Documents"), ("status", "Status"))
+        for page, label in (("chat", "Chat"), ("documents", "Documents"), ("improve", "Improve"), ("status", "Status"))
     ]
     return join(
         [

@@ -1,7 +1,7 @@
 // The behaviour of the pages: which page is shown, the panels at the sides, confirmations, copying, scrolling.
 // Run once by Gradio when the pages open.
 () => {
-  const PAGES = ["chat", "documents", "status"];
+  const PAGES = ["chat", "documents", "improve", "status"];
   const root = document.documentElement;
 
   function page() {
@@ -20,7 +20,8 @@
       if (link.dataset.page === page()) link.setAttribute("aria-current", "page");
       else link.removeAttribute("aria-current");
     }
-    document.title = { chat: "Keepstone", documents: "Documents · Keepstone", status: "Status · Keepstone" }[page()];
+    const titles = { documents: "Documents", improve: "Improve", status: "Status" };
+    document.title = [titles[page()], "Keepstone"].filter(Boolean).join(" · ");
   }
 
   let opener = null;
