@@ -10,7 +10,7 @@ from urllib.parse import quote
 import typer
 
 from keepstone.platform.errors import KeepstoneError
-from keepstone.training.improve.config import RecipeName, options_of
+from keepstone.training.improve.config import options_of
 from keepstone.ui.cli.client import Api, connect
 from keepstone.ui.cli.output import ago, emit, note, say, table
 from keepstone.ui.cli.progress import progress_lines
@@ -25,7 +25,7 @@ def improve(
     collection: Annotated[str, typer.Option("--collection", "-c", help="To learn from; it must be your own.")],
     *,
     make: Annotated[
-        list[RecipeName] | None,
+        list[str] | None,
         typer.Option(
             "--make",
             help="What to train: `embedding`, `sft`, `quantize`; may be repeated. By default an encoder, and an "
