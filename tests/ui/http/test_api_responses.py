@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import time
 from collections import deque
 from collections.abc import Iterator
 from typing import Any
@@ -13,7 +15,7 @@ import pytest
 from fastapi import FastAPI
 from openai.lib.responses_tool_runner import RegisteredFunction, ResponsesToolRunner
 
-from keepstone.platform.serving.engine import ChatRequest
+from keepstone.platform.serving.engine import ChatRequest, Reply
 from keepstone.platform.serving.scripted import ScriptedEngine
 from keepstone.ui.runtime import Runtime
 from tests.stack import admin, ingest
@@ -362,3 +364,37 @@ def test_a_failure_on_the_way_is_told(api: openai.OpenAI, engine: ScriptedEngine
     assert failed.error is not None
     events = list(api.responses.create(model="shop", input=QUESTION, stream=True))
     assert events[-1].type == "response.failed"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_client_that_leaves_stops_the_work(
+    raw: httpx.Client, runtime: Runtime, monkeypatch: pytest.MonkeyPatch, stream: bool
+) -> None:
+    async def ponder(request: ChatRequest) -> Reply:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    monkeypatch.setattr(runtime.engine, "chat", ponder)
+    asked = {"model": "shop", "input": "Will anybody wait for this?", "stream": stream}
+    with pytest.raises(httpx.ReadTimeout):
+        raw.post("/v1/responses", json=asked, timeout=1.0)
+    deadline = time.monotonic() + 20
+    while (run := runtime.agent.recent(admin(runtime), 1)[0]).state != "cancelled":
+        assert time.monotonic() < deadline, run
+        time.sleep(0.02)
+    assert run.question == asked["input"]
+
+
+def test_background_work_can_be_stopped(api: openai.OpenAI, runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def ponder(request: ChatRequest) -> Reply:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    monkeypatch.setattr(runtime.engine, "chat", ponder)
+    begun = api.responses.create(model="shop", input=QUESTION, background=True)
+    assert begun.status == "in_progress"
+    with pytest.raises(openai.ConflictError, match="still at work"):
+        api.responses.create(model="shop", previous_response_id=begun.id, input="And?")
+    assert api.responses.cancel(begun.id).status == "cancelled"
+    assert api.responses.retrieve(begun.id).status == "cancelled"
+    assert [event.type for event in api.responses.retrieve(begun.id, stream=True)][-1] == "response.incomplete"
