@@ -229,6 +229,20 @@ def test_a_conversation_goes_on_from_the_response_before(api: openai.OpenAI, eng
     assert "Answer in Latin." in written[0].content
 
 
+def test_a_conversation_may_be_sent_back_as_a_whole(
+    api: openai.OpenAI, decisions: deque[str], engine: ScriptedEngine
+) -> None:
+    """With the items of the agent's own tools in it, which belong to the turn before."""
+    decisions.append(calls(("calculator", {"expression": "6 * 7"})))
+    sent: list[Any] = [{"role": "user", "content": QUESTION}]
+    sent += api.responses.create(model="shop", input=sent).output
+    sent += [{"role": "developer", "content": "Answer in Latin."}, {"role": "user", "content": "And how is it proven?"}]
+    assert api.responses.create(model="shop", input=sent).output_text == ANSWER
+    written = engine.history[-1].messages
+    assert [each.content for each in written[1:3]] == [QUESTION, ANSWER]
+    assert "Answer in Latin." in written[0].content
+
+
 def test_the_bare_model_answers_without_documents(api: openai.OpenAI, engine: ScriptedEngine) -> None:
     response = api.responses.create(model="scripted", input=QUESTION, instructions="Be brief.")
     assert kinds(response) == ["message"]
