@@ -11,9 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import aclosing
-from dataclasses import asdict
-from functools import cached_property, lru_cache, partial
-from typing import TYPE_CHECKING, Any, cast
+from functools import partial
 
 import anyio
 import structlog
@@ -25,25 +23,15 @@ from keepstone.agents.react.leases import RunLeases, keep_leases
 from keepstone.agents.react.live import LiveRun
 from keepstone.agents.react.records import AgentRun, AgentRunDetails, RunRecords, StoredRun, outcome_of
 from keepstone.agents.react.telling import told
-from keepstone.agents.react.types import (
-    Budget,
-    RunEvent,
-    RunFinished,
-    RunOutcome,
-    RunStarted,
-)
-from keepstone.agents.tools.base import Tool, ToolContext
-from keepstone.agents.types import Answer, Finished
+from keepstone.agents.react.types import Budget, RunEvent, RunFinished, RunStarted
+from keepstone.agents.react.walk import Walker
+from keepstone.agents.tools.base import Tool
 from keepstone.platform.access import Principal
 from keepstone.platform.database import Database
 from keepstone.platform.errors import EngineUnavailable, InvalidInput, KeepstoneError, LimitExceeded
 from keepstone.platform.serving.engine import Engine
 from keepstone.retrieval.library import Library
 from keepstone.retrieval.search import Searcher
-
-if TYPE_CHECKING:
-    from keepstone.agents.react.checkpoints import DatabaseSaver
-    from keepstone.agents.react.graph import AgentGraph
 
 _MAX_QUESTION_CHARS = 10_000
 _MAX_PROMPT_CHARS = 500_000
@@ -82,12 +70,10 @@ class AgentRuns:
         worker: str = "local",
         engine_wait_s: float = 900.0,
     ) -> None:
-        self._database = database
-        self._searcher = searcher
-        self._library = library
+        self._walker = Walker(
+            database=database, searcher=searcher, library=library, engine=engine, answerer=answerer, tools=tools
+        )
         self._engine = engine
-        self._answerer = answerer
-        self._tools = tools
         self.budget = budget
         self._engine_wait_s = engine_wait_s
         self._records = RunRecords(database)
@@ -219,18 +205,6 @@ class AgentRuns:
         if run_ids:
             log.info("agent.resumed", runs=len(run_ids))
 
-    @cached_property
-    def _graph(self) -> AgentGraph:
-        from keepstone.agents.react.graph import build_graph
-
-        return build_graph(self._saver)
-
-    @cached_property
-    def _saver(self) -> DatabaseSaver:
-        from keepstone.agents.react.checkpoints import DatabaseSaver
-
-        return DatabaseSaver(self._database)
-
     def _open(self, run_id: str, owner: str) -> LiveRun:
         live = self._live[run_id] = LiveRun()
         self._owners[run_id] = owner
@@ -275,7 +249,7 @@ class AgentRuns:
     async def _work(self, stored: StoredRun, live: LiveRun, *, fresh: bool) -> None:
         """Walk the graph to its end and store how it ended. The boundary at which a run's errors stop."""
         try:
-            outcome, answer = await self._walk(stored, live, fresh=fresh)
+            outcome, answer = await self._walker.walk(stored, live, fresh=fresh)
         except KeepstoneError as error:
             await self._fail(stored.id, live, error)
         except asyncio.CancelledError:
@@ -288,52 +262,6 @@ class AgentRuns:
             )
         else:
             await self._finish(live, "finished", RunFinished(stored.id, outcome, answer))
-
-    async def _walk(self, stored: StoredRun, live: LiveRun, *, fresh: bool) -> tuple[RunOutcome, Answer | None]:
-        from langsmith import tracing_context
-
-        from keepstone.agents.react.graph import RunContext, expected_steps, first_state
-
-        tools = self._tools_of(stored)
-        context = RunContext(
-            run_id=stored.id,
-            answer_id=stored.answer_id,
-            tools=tools,
-            brief=stored.brief,
-            context=ToolContext(stored.principal, stored.collections, self._database, self._searcher, self._library),
-            engine=self._engine,
-            answerer=self._answerer,
-            budget=stored.budget,
-            count=lru_cache(maxsize=256)(self._engine.count_tokens),
-        )
-        config: Any = {"configurable": {"thread_id": stored.id}, "recursion_limit": expected_steps(stored.budget)}
-        kept = None if fresh else await self._saver.aget_tuple(config)
-        begin: dict[str, Any] | None = None
-        if kept is None:
-            standalone = await self._answerer.standalone(stored.question, stored.brief.history)
-            begin = asdict(first_state(stored.question, standalone, tools, stored.brief))
-        state = kept.checkpoint["channel_values"] if kept else begin or {}
-        for before in told(state["steps"], state.get("carried", 0)):
-            live.add(before)
-        answer: Answer | None = None
-        # Nothing leaves this machine, whatever langchain's variables say.
-        with tracing_context(enabled=False):
-            walk = self._graph.astream(begin, config, context=context, stream_mode="custom", durability="sync")
-            async for written in walk:
-                event = cast("RunEvent", written)  # langgraph types states, not what nodes write
-                live.add(event)
-                if isinstance(event, Finished):
-                    answer = event.answer
-        last = await self._saver.aget_tuple(config)
-        outcome: RunOutcome | None = last.checkpoint["channel_values"].get("outcome") if last else None
-        return outcome or "stopped", answer
-
-    def _tools_of(self, stored: StoredRun) -> dict[str, Tool]:
-        """Return what a run may call: without documents, only what its caller brought."""
-        offered = () if stored.collections == () else self._tools()
-        wanted = stored.brief.tools
-        ours = {tool.name: tool for tool in offered if wanted is None or tool.name in wanted}
-        return ours | {function.name: function.as_tool() for function in stored.brief.functions}
 
     async def _fail(self, run_id: str, live: LiveRun, error: KeepstoneError) -> None:
         log.warning("agent.stopped", run=run_id, code=error.code)
