@@ -119,14 +119,14 @@ def test_the_agents_steps_are_folded_above_its_answer(visit: Visit) -> None:
     page = visit.page
     page.get_by_label("Agent").check()
     visit.ask(ASKED)
-    steps = page.locator("#turns .turn .steps").first
+    steps = page.locator("#turns .turn .agent-steps").first
     expect(steps.locator("summary").first).to_have_text(re.compile(r"1 step: searched"))
     expect(steps.locator("ol")).to_be_hidden()
     steps.locator("summary").first.click()
     expect(steps.locator("code")).to_have_text("search")
     expect(page.locator("#turns .turn .answer strong", has_text="two years")).to_be_visible()
     visit.reload()
-    expect(page.locator("#turns .turn .steps summary").first).to_be_visible()
+    expect(page.locator("#turns .turn .agent-steps summary").first).to_be_visible()
     expect(page.get_by_label("Agent")).to_be_checked()
 
 

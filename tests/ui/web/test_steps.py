@@ -163,5 +163,5 @@ def test_hostile_steps_stay_text() -> None:
     shown = render_steps((StepView(1, evil, (CallView(evil, {evil: evil}, f"{evil} {'long ' * 50}"),)),))
     assert shown is not None
     assert "<img" not in shown
-    assert shown.startswith('<details class="steps"><summary>1 step: used &lt;img')
+    assert shown.startswith('<details class="agent-steps"><summary>1 step: used &lt;img')
     assert render_steps(()) is None

@@ -89,7 +89,7 @@ def render_steps(steps: Steps) -> Markup | None:
     count = f"{len(steps)} step{'s' if len(steps) != 1 else ''}"
     summary = ": ".join(filter(None, [count, ", ".join(_DONE.get(tool, f"used {tool}") for tool in tools)]))
     listed = element("ol", *(element("li", _step(step), value=step.number) for step in steps))
-    return element("details", element("summary", summary), listed, class_="steps")
+    return element("details", element("summary", summary), listed, class_="agent-steps")
 
 
 def _step(step: StepView) -> Markup:

@@ -85,7 +85,7 @@
   let unfolded = false;
 
   function keepUnfolded(element) {
-    const steps = element.querySelector(".steps");
+    const steps = element.querySelector(".agent-steps");
     unfolded = Boolean(steps) && unfolded;
     if (unfolded) steps.open = true;
   }
@@ -93,7 +93,7 @@
   document.addEventListener(
     "toggle",
     (event) => {
-      if (event.target.matches("#live .steps")) unfolded = event.target.open;
+      if (event.target.matches("#live .agent-steps")) unfolded = event.target.open;
     },
     true,
   );
