@@ -25,7 +25,8 @@ def test_the_sentence_that_shares_the_question_s_words_comes_first(passage_of: C
 
 def test_questions_headings_and_table_heads_are_no_answers(passage_of: Callable[..., Passage]) -> None:
     text = (
-        "# Fuse rating of the lamp\n\n3. HOW THE FUSE IS RATED\n\nWhat is the rated fuse of the lamp?\n\n"
+        "# Fuse rating of the lamp\n\n## The rated fuse of the lamp is blown.\n\n3. HOW THE FUSE IS RATED\n\n"
+        "What is the rated fuse of the lamp?\n\n"
         "| Fuse rated lamp | What to do | Ampere |\n| --- | --- | --- |\n| F1 | Replace the blown fuse | 3 |\n"
     )
     assert quotes_of("What is the fuse of the lamp rated at?", passage_of(1, text)) == ["F1: Replace the blown fuse; 3"]

@@ -21,6 +21,7 @@ from keepstone.retrieval.encoder import Encoder
 
 _LONGEST = 400
 _COMPLETE = re.compile(r"[.!?;。！？；][\"'”’)」]*\Z|\A\s*(?:\||[-*+•]\s|\d{1,3}[.)]\s)")
+_HEADING = re.compile(r"#{1,6}\s")
 _TABLE_HEAD = re.compile(r"\|[^\n]*\n\s*\|[\s|:-]+(?:\n|\Z)")
 _SHORTEST_WORDS = 3
 _MOST = 2
@@ -136,7 +137,7 @@ def _worth_quoting(passage: Passage, start: int, end: int) -> bool:
         end - start <= _LONGEST
         and _COMPLETE.search(sentence)
         and not spoken.endswith(("?", "？"))
-        and not (_is_shouted(spoken) or spoken in passage.hit.context)
+        and not (_HEADING.match(sentence) or _is_shouted(spoken) or spoken in passage.hit.context)
         and not _TABLE_HEAD.match(passage.text, start)
         and len(set(tokens(spoken))) >= _SHORTEST_WORDS
     )
