@@ -25,10 +25,14 @@ from keepstone.platform.accounts import SCOPES, ensure_local_admin
 from keepstone.platform.database.tables import ChunkRow, JobState
 from keepstone.platform.errors import KeepstoneError
 from keepstone.platform.settings import load_settings
+from keepstone.retrieval.embeddings import batched
+from keepstone.ui.cli.files import BATCH_FILES
 from keepstone.ui.runtime import Runtime
 
 _JOB_TIMEOUT_S = 3600.0
 _COLLECTION = "bench"
+# As `keepstone ingest` hands files in: one portion is read while the next one comes.
+_PORTION = BATCH_FILES
 _RECALL_AT = 10
 
 
@@ -49,13 +53,14 @@ def ingest(runtime: Runtime, files: dict[str, bytes]) -> float:
         principal = Principal(row.id, row.name, is_admin=True, scopes=frozenset(SCOPES))
     runtime.library.create_collection(principal, _COLLECTION)
     started = time.perf_counter()
-    added = [
-        runtime.library.add_document(principal, _COLLECTION, name, io.BytesIO(data)) for name, data in files.items()
-    ]
-    job_id = runtime.ingestion.submit(principal, _COLLECTION, [each.document.id for each in added])
-    job = runtime.jobs.wait(job_id, _JOB_TIMEOUT_S)
-    if job.state != JobState.SUCCEEDED:
-        raise KeepstoneError(f"The ingestion job {job.state}: {job.error}")
+    jobs = []
+    for portion in batched(list(files.items()), _PORTION):
+        added = [runtime.library.add_document(principal, _COLLECTION, name, io.BytesIO(data)) for name, data in portion]
+        jobs.append(runtime.ingestion.submit(principal, _COLLECTION, [each.document.id for each in added]))
+    for job_id in jobs:
+        job = runtime.jobs.wait(job_id, _JOB_TIMEOUT_S)
+        if job.state != JobState.SUCCEEDED:
+            raise KeepstoneError(f"The ingestion job {job.state}: {job.error}")
     return time.perf_counter() - started
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from keepstone.platform.errors import InvalidInput, NotFound
 
-_BATCH_FILES = 200
+BATCH_FILES = 200
 _BATCH_BYTES = 32 * 2**20
 
 
@@ -107,7 +107,7 @@ def batches(files: Iterable[LocalFile], max_bytes: int) -> Iterator[list[LocalFi
     batch: list[LocalFile] = []
     room = limit
     for file in files:
-        if batch and (file.size > room or len(batch) >= _BATCH_FILES):
+        if batch and (file.size > room or len(batch) >= BATCH_FILES):
             yield batch
             batch, room = [], limit
         batch.append(file)
