@@ -25,6 +25,7 @@ from keepstone.platform.accounts import SCOPES, ensure_local_admin
 from keepstone.platform.database.tables import ChunkRow, JobState
 from keepstone.platform.errors import KeepstoneError
 from keepstone.platform.settings import load_settings
+from keepstone.retrieval.adding import AddedDocument
 from keepstone.retrieval.embeddings import batched
 from keepstone.ui.cli.files import BATCH_FILES
 from keepstone.ui.runtime import Runtime
@@ -55,8 +56,10 @@ def ingest(runtime: Runtime, files: dict[str, bytes]) -> float:
     started = time.perf_counter()
     jobs = []
     for portion in batched(list(files.items()), _PORTION):
-        added = [runtime.library.add_document(principal, _COLLECTION, name, io.BytesIO(data)) for name, data in portion]
-        jobs.append(runtime.ingestion.submit(principal, _COLLECTION, [each.document.id for each in added]))
+        named = [(name, io.BytesIO(data)) for name, data in portion]
+        added = runtime.library.add_documents(principal, _COLLECTION, named)
+        ids = [each.document.id for each in added if isinstance(each, AddedDocument)]
+        jobs.append(runtime.ingestion.submit(principal, _COLLECTION, ids))
     for job_id in jobs:
         job = runtime.jobs.wait(job_id, _JOB_TIMEOUT_S)
         if job.state != JobState.SUCCEEDED:

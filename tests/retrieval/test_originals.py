@@ -22,7 +22,7 @@ from keepstone.platform.accounts import SCOPES, ensure_local_admin
 from keepstone.platform.blobs import BlobStore, Incoming
 from keepstone.platform.database import Database
 from keepstone.platform.database.tables import BlobRow, DocumentRow, DocumentState
-from keepstone.platform.errors import Forbidden, NotFound, Unavailable
+from keepstone.platform.errors import Forbidden, KeepstoneError, NotFound, StorageFull, Unavailable
 from keepstone.retrieval import originals
 from keepstone.retrieval.library import Library
 from tests.stack import admin, ingest, open_stack, someone
@@ -177,6 +177,42 @@ def test_a_changed_file_takes_the_place_of_its_older_bytes(tmp_path: Path, both_
         assert list(runtime.blobs.iterate()) == []
         with runtime.database.reading() as session:
             assert session.scalar(sa.select(sa.func.count()).select_from(BlobRow)) == 0
+
+
+def test_files_that_come_together_are_judged_one_by_one(shelf: Shelf) -> None:
+    files = [(f"{number}.txt", io.BytesIO(f"Text {number}".encode())) for number in range(40)]
+    files[3] = ("too-large.txt", io.BytesIO(b"x" * (2 << 20)))
+    files[17] = ("same.txt", io.BytesIO(b"Text 16"))
+    files[39] = ("38.txt", io.BytesIO(b"Another text under a name that is taken"))
+    outcomes = [
+        each.code if isinstance(each, KeepstoneError) else each.outcome
+        for each in shelf.library.add_documents(shelf.me, "one", files)
+    ]
+    expected = ["queued"] * 40
+    expected[3], expected[17], expected[39] = "limit_exceeded", "duplicate", "conflict"
+    assert outcomes == expected
+    assert shelf.intact()
+
+
+def test_files_whose_store_fails_are_all_refused_and_nothing_of_them_stays(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf.add("one", "before.txt")
+    kept: list[object] = []
+
+    def fill() -> None:
+        kept.append(None)
+        if len(kept) == 3:
+            raise StorageFull("The disk is full")
+
+    with monkeypatch.context() as patch:
+        after_keeping(patch, fill)
+        files = [(f"{number}.txt", io.BytesIO(f"Text {number}".encode())) for number in range(4)]
+        refused = shelf.library.add_documents(shelf.me, "one", files)
+    assert [type(each) for each in refused] == [StorageFull] * 4
+    assert [each.name for each in shelf.library.documents(shelf.me, "one")] == ["before.txt"]
+    shelf.sweep()
+    assert shelf.intact()
 
 
 def test_a_reader_cannot_make_bytes_stay_or_go(tmp_path: Path) -> None:

@@ -29,7 +29,6 @@ from keepstone.platform.blobs import BlobStore
 from keepstone.platform.database import Database
 from keepstone.platform.database.tables import (
     STOPPED,
-    UNFINISHED,
     ChangeRow,
     ChunkRow,
     CollectionRow,
@@ -37,11 +36,11 @@ from keepstone.platform.database.tables import (
     DocumentState,
     GrantRow,
     PrincipalRow,
-    utc_now,
 )
-from keepstone.platform.errors import Conflict, InvalidInput, NotFound, did_you_mean
+from keepstone.platform.errors import Conflict, InvalidInput, KeepstoneError, NotFound, did_you_mean
 from keepstone.retrieval import originals
-from keepstone.retrieval.names import clean_name
+from keepstone.retrieval.adding import AddedDocument, add_files
+from keepstone.retrieval.documents import DocumentInfo, document_info
 from keepstone.retrieval.types import Heading, Page
 
 _COLLECTION_NAME = re.compile(r"\w[\w .-]{0,62}", re.UNICODE)
@@ -64,36 +63,6 @@ class CollectionInfo:
     can_delete: bool
     """Whether the collection itself, and who may use it, is theirs to change."""
     created_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class DocumentInfo:
-    """A document without its text."""
-
-    id: str
-    collection_id: str
-    name: str
-    state: DocumentState
-    error: str | None
-    """Why it failed, and the fix."""
-    sha256: str | None
-    """Hash of the bytes that its passages were made from; None until it was ready once."""
-    size: int
-    """Bytes."""
-    media_type: str | None
-    title: str | None
-    language: str | None
-    chunks: int
-    updated_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class AddedDocument:
-    """What became of a file that was handed in."""
-
-    document: DocumentInfo
-    outcome: Literal["queued", "unchanged", "duplicate"]
-    """`unchanged`: same name, same bytes. `duplicate`: same bytes under another name, which `document` shows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,29 +168,44 @@ class Library:
             )
 
     def add_document(self, principal: Principal, collection: str, name: str, stream: BinaryIO) -> AddedDocument:
-        """Store a file's bytes and queue it; the same bytes twice make nothing new.
-
-        Args:
-            principal: who hands it in; needs to write in the collection.
-            collection: name or id.
-            name: the file's name, or its path below the folder that is being ingested.
-            stream: its bytes, read once.
+        """Store a file's bytes and queue it, as `add_documents` does.
 
         Raises:
             InvalidInput: the name cannot be used.
             LimitExceeded: the file is larger than `ingestion.max_file_mb`.
             StorageFull: no room; nothing was stored.
         """
-        name = clean_name(name)
+        [added] = self.add_documents(principal, collection, [(name, stream)])
+        if isinstance(added, KeepstoneError):
+            raise added
+        return added
+
+    def add_documents(
+        self, principal: Principal, collection: str, files: Sequence[tuple[str, BinaryIO]]
+    ) -> list[AddedDocument | KeepstoneError]:
+        """Store the bytes of files and queue them; the same bytes twice make nothing new.
+
+        Args:
+            principal: who hands them in; needs to write in the collection.
+            collection: name or id.
+            files: each one's name, or its path below the folder that is being ingested, and its bytes, read once.
+
+        Returns:
+            For each file what became of it, or its error, in their order.
+
+        Raises:
+            NotFound: there is no such collection.
+            Forbidden: they may not write there.
+        """
         with self._database.reading() as session:
             collection_id = find_collection(session, principal, collection, "write").id
-        with self._blobs.receive(stream, max_bytes=self._max_file_bytes) as incoming:
-            blob = incoming.blob
-            with originals.referring(self._database, incoming) as session:
-                find_collection(session, principal, collection_id, "write")
-                added, dropped = _add_row(session, collection_id, name, blob.sha256, blob.size)
-        originals.release(self._database, self._blobs, [dropped])
-        return added
+
+        def may_write(session: Session) -> None:
+            find_collection(session, principal, collection_id, "write")
+
+        return add_files(
+            self._database, self._blobs, collection_id, files, max_bytes=self._max_file_bytes, check=may_write
+        )
 
     def documents(
         self,
@@ -251,7 +235,10 @@ class Library:
                 query = query.where(DocumentRow.state.in_(states))
             if after is not None:
                 query = query.where(DocumentRow.name > after)
-            return [_info(row) for row in session.scalars(query.order_by(DocumentRow.name).limit(limit).offset(offset))]
+            return [
+                document_info(row)
+                for row in session.scalars(query.order_by(DocumentRow.name).limit(limit).offset(offset))
+            ]
 
     def count_documents(
         self, principal: Principal, collection: str, *, containing: str = ""
@@ -273,12 +260,12 @@ class Library:
             for start in range(0, len(ids), _IDS_PER_STATEMENT):
                 some = DocumentRow.id.in_(ids[start : start + _IDS_PER_STATEMENT])
                 found += session.scalars(sa.select(DocumentRow).where(DocumentRow.collection_id == collection_id, some))
-            return sorted((_info(row) for row in found), key=lambda info: info.name)
+            return sorted((document_info(row) for row in found), key=lambda info: info.name)
 
     def document(self, principal: Principal, document_id: str) -> DocumentInfo:
         """Return one document."""
         with self._database.reading() as session:
-            return _info(_find_document(session, principal, document_id))
+            return document_info(_find_document(session, principal, document_id))
 
     def document_text(self, principal: Principal, document_id: str) -> DocumentText:
         """Return one document with its text.
@@ -291,7 +278,7 @@ class Library:
             if row.text is None:
                 raise Conflict(f"{row.name!r} has no text yet", fix=row.error or "Wait until it is ready")
             return DocumentText(
-                document=_info(row),
+                document=document_info(row),
                 text=row.text,
                 pages=tuple(Page(*page) for page in row.pages or ()),
                 headings=tuple(Heading(*heading) for heading in row.headings or ()),
@@ -303,7 +290,7 @@ class Library:
         while True:
             with self._database.reading() as session:
                 row = _find_document(session, principal, document_id)
-                info, sha256 = _info(row), row.sha256 or row.pending_sha256
+                info, sha256 = document_info(row), row.sha256 or row.pending_sha256
             if sha256 is None:
                 raise NotFound(f"The original of {info.name!r} is not stored")
             try:
@@ -317,7 +304,7 @@ class Library:
         """Remove a document from the collection, its indexes and all future answers, at once, and its bytes with it."""
         with self._database.transaction() as session:
             row = _find_document(session, principal, document_id, "write")
-            info, dropped = _info(row), [row.sha256, row.pending_sha256]
+            info, dropped = document_info(row), [row.sha256, row.pending_sha256]
             self._database.lock_changes(session)
             remove_chunks(session, row)
             session.delete(row)
@@ -361,41 +348,6 @@ def remove_chunks(session: Session, document: DocumentRow) -> int:
             [{"collection_id": document.collection_id, "chunk_id": each, "added": False} for each in ids],
         )
     return len(ids)
-
-
-def _add_row(
-    session: Session, collection_id: str, name: str, sha256: str, size: int
-) -> tuple[AddedDocument, str | None]:
-    """Return what became of it, and which bytes that document no longer waits for."""
-    in_collection = sa.select(DocumentRow).where(DocumentRow.collection_id == collection_id)
-    row = session.scalar(in_collection.where(DocumentRow.name == name))
-    if row is not None:
-        return _replace(row, sha256, size)
-    same = session.scalar(
-        in_collection.where(
-            (DocumentRow.sha256 == sha256) | (DocumentRow.pending_sha256 == sha256),
-            DocumentRow.state != DocumentState.FAILED,
-        )
-    )
-    if same is not None:
-        return AddedDocument(_info(same), "duplicate"), None
-    row = DocumentRow(
-        collection_id=collection_id, name=name, size=size, pending_sha256=sha256, state=DocumentState.QUEUED
-    )
-    session.add(row)
-    session.flush()
-    return AddedDocument(_info(row), "queued"), None
-
-
-def _replace(row: DocumentRow, sha256: str, size: int) -> tuple[AddedDocument, str | None]:
-    ready = row.state == DocumentState.READY and row.sha256 == sha256
-    waiting = row.state in UNFINISHED and row.pending_sha256 == sha256
-    if ready or waiting:
-        return AddedDocument(_info(row), "unchanged"), None
-    dropped = row.pending_sha256
-    row.pending_sha256, row.size = sha256, size
-    row.state, row.error, row.updated_at = DocumentState.QUEUED, None, utc_now()
-    return AddedDocument(_info(row), "queued"), dropped
 
 
 def _named(
@@ -457,20 +409,3 @@ def _collection_infos(session: Session, principal: Principal, rows: list[Collect
             )
         )
     return infos
-
-
-def _info(row: DocumentRow) -> DocumentInfo:
-    return DocumentInfo(
-        id=row.id,
-        collection_id=row.collection_id,
-        name=row.name,
-        state=DocumentState(row.state),
-        error=row.error,
-        sha256=row.sha256,
-        size=row.size,
-        media_type=row.media_type,
-        title=row.title,
-        language=row.language,
-        chunks=row.chunk_count,
-        updated_at=row.updated_at,
-    )

@@ -1,6 +1,6 @@
 """The original bytes of documents: stored with the first row that refers to them, removed after the last.
 
-with blobs.receive(stream, max_bytes=limit) as incoming, originals.referring(database, incoming) as session:
+with blobs.receive(stream, max_bytes=limit) as incoming, originals.referring(database, [incoming]) as session:
     ...  # insert or change the row that names incoming.blob.sha256
 ...
 originals.release(database, blobs, [sha256])  # after the commit that took a reference away
@@ -48,26 +48,32 @@ class Audit:
 
 
 @contextmanager
-def referring(database: Database, incoming: Incoming) -> Iterator[Session]:
+def referring(database: Database, incoming: Sequence[Incoming]) -> Iterator[Session]:
     """Open the transaction that makes a document refer to received bytes; they are stored when it commits.
 
     The bytes get their name inside the transaction, under the lock that every removal holds while it looks for
     references and removes: whoever removes comes before, when the name is not there yet, or after, when the reference
-    is committed. What takes long, receiving the bytes, was done before; what is left is to rename a file or to move an
-    object, during which SQLite has no other writer.
+    is committed. What takes long, receiving the bytes, was done before; what is left is to rename files or to move
+    objects, during which SQLite has no other writer.
     """
-    sha256 = incoming.blob.sha256
+    names = {each.blob.sha256 for each in incoming}
     while True:
         with database.transaction() as session:
             database.lock_blobs(session)
-            session.merge(BlobRow(sha256=sha256))
+            for sha256 in sorted(names - _known(session, names)):
+                session.add(BlobRow(sha256=sha256))
         with database.transaction() as session:
             database.lock_blobs(session)
-            if session.get(BlobRow, sha256) is None:
+            if _known(session, names) != names:
                 continue  # struck off between the two: a kill from here on would leave what nobody knows of
             yield session
-            incoming.keep()
+            for each in incoming:
+                each.keep()
             return
+
+
+def _known(session: Session, names: Iterable[str]) -> set[str]:
+    return set(session.scalars(sa.select(BlobRow.sha256).where(BlobRow.sha256.in_(names))))
 
 
 def release(database: Database, blobs: BlobStore, names: Iterable[str | None]) -> None:

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keepstone.platform.database.tables import DocumentState
-from keepstone.retrieval.library import DocumentInfo, DocumentText
+from keepstone.retrieval.documents import DocumentInfo
+from keepstone.retrieval.library import DocumentText
 from keepstone.retrieval.types import Heading, Page
 from keepstone.ui.web.reader import (
     WINDOW_CHARS,

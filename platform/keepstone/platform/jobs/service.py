@@ -171,11 +171,12 @@ class Jobs:
             NotFound: there is none.
             TimeoutError: it goes on.
         """
-        deadline = time.monotonic() + timeout_s
+        deadline, pause = time.monotonic() + timeout_s, 0.02
         while (row := self.get(job_id)).state not in ENDED:
             if time.monotonic() >= deadline:
                 raise TimeoutError(f"job {job_id} is {row.state} after {timeout_s} s")
-            time.sleep(0.02)
+            time.sleep(pause)
+            pause = min(2 * pause, 0.25)
         return row
 
     def close(self, timeout_s: float = 10.0) -> bool:

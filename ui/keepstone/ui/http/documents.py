@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Annotated, Any, BinaryIO, Final
 from urllib.parse import quote
@@ -17,8 +17,9 @@ from starlette.exceptions import HTTPException
 from keepstone.platform.access import Principal, find_collection
 from keepstone.platform.database.tables import DocumentState
 from keepstone.platform.errors import Conflict, InvalidInput, KeepstoneError
-from keepstone.retrieval.library import AddedDocument, DocumentInfo, DocumentText
-from keepstone.retrieval.names import refuse_repeated
+from keepstone.retrieval.adding import AddedDocument
+from keepstone.retrieval.documents import DocumentInfo
+from keepstone.retrieval.library import DocumentText
 from keepstone.ui.http.dependencies import CurrentPrincipal, TheRuntime
 from keepstone.ui.http.errors import described
 from keepstone.ui.http.listings import Listing
@@ -75,8 +76,7 @@ async def add_documents(name: str, request: Request, principal: CurrentPrincipal
         files = [each for each in form.getlist("files") if isinstance(each, UploadFile)]
         if not files:
             raise InvalidInput("The form has no files", fix=_HOW_TO_SEND)
-        taken: set[str] = set()
-        results = [await run_in_threadpool(_add, runtime, principal, name, file, taken) for file in files]
+        results = await run_in_threadpool(_add, runtime, principal, name, files)
     queued = [each["document"]["id"] for each in results if each.get("outcome") == "queued"]
     job_id = await run_in_threadpool(runtime.ingestion.submit, principal, name, queued) if queued else None
     return JSONResponse({"files": results, "job_id": job_id}, 202 if job_id else 200)
@@ -184,15 +184,18 @@ async def _form(request: Request) -> AsyncIterator[FormData]:
         await form.close()
 
 
-def _add(runtime: Runtime, principal: Principal, collection: str, file: UploadFile, taken: set[str]) -> dict[str, Any]:
-    """Store one file; its error is that file's alone. `taken` holds the names of this upload, and gets this one."""
-    name = file.filename or ""
-    try:
-        refuse_repeated(name, taken)
-        added = runtime.library.add_document(principal, collection, name, file.file)
-    except KeepstoneError as error:
-        return {"name": name} | described(error)
-    return {"name": name, **_ADDED.dump_python(added, mode="json")}
+def _add(runtime: Runtime, principal: Principal, collection: str, files: Sequence[UploadFile]) -> list[dict[str, Any]]:
+    """Store files; the error of one is that file's alone."""
+    named = [(file.filename or "", file.file) for file in files]
+    added = runtime.library.add_documents(principal, collection, named)
+    return [{"name": name} | _outcome(each) for (name, _), each in zip(named, added, strict=True)]
+
+
+def _outcome(added: AddedDocument | KeepstoneError) -> dict[str, Any]:
+    if isinstance(added, KeepstoneError):
+        return described(added)
+    outcome: dict[str, Any] = _ADDED.dump_python(added, mode="json")
+    return outcome
 
 
 def _pieces(stream: BinaryIO) -> Iterator[bytes]:

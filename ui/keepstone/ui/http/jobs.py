@@ -14,8 +14,8 @@ from sqlalchemy.orm import Session
 from keepstone.platform.access import find_collection
 from keepstone.platform.database.tables import OPEN_JOBS, CollectionRow, DocumentRow, JobRow, JobState
 from keepstone.platform.jobs.records import find_job, readable_jobs
+from keepstone.retrieval.documents import DocumentInfo
 from keepstone.retrieval.ingest import KIND as INGEST
-from keepstone.retrieval.library import DocumentInfo
 from keepstone.ui.http.dependencies import CurrentPrincipal, TheRuntime
 from keepstone.ui.http.listings import Listing
 from keepstone.ui.runtime import Runtime

@@ -8,7 +8,8 @@ from datetime import datetime
 from typing import Final
 
 from keepstone.platform.database.tables import STOPPED, UNFINISHED, DocumentState
-from keepstone.retrieval.library import CollectionInfo, DocumentInfo
+from keepstone.retrieval.documents import DocumentInfo
+from keepstone.retrieval.library import CollectionInfo
 from keepstone.ui.web.markup import Markup, action, element, icon, icon_action, join, with_code
 from keepstone.ui.web.reader import file_size
 

@@ -10,7 +10,8 @@ from typing import Final
 from keepstone.platform.access import Principal
 from keepstone.platform.database.tables import DocumentState
 from keepstone.platform.errors import Conflict, NotFound
-from keepstone.retrieval.library import CollectionInfo, DocumentInfo, DocumentText, Library
+from keepstone.retrieval.documents import DocumentInfo
+from keepstone.retrieval.library import CollectionInfo, DocumentText, Library
 
 WANTED: Final = 4
 _LOOKED_AT: Final = 24

@@ -13,7 +13,8 @@ from itertools import pairwise
 from typing import Final
 from urllib.parse import quote
 
-from keepstone.retrieval.library import DocumentInfo, DocumentText
+from keepstone.retrieval.documents import DocumentInfo
+from keepstone.retrieval.library import DocumentText
 from keepstone.ui.web.markup import Markup, action, element, icon, join, with_code
 
 WINDOW_CHARS: Final = 8_000

@@ -11,7 +11,8 @@ from typing import Any, Final
 
 from keepstone.platform.access import Principal
 from keepstone.platform.errors import InvalidInput, KeepstoneError, StorageFull, storage_errors
-from keepstone.retrieval.library import AddedDocument, Library
+from keepstone.retrieval.adding import AddedDocument
+from keepstone.retrieval.library import Library
 from keepstone.retrieval.names import refuse_repeated
 from keepstone.ui.web.documents_view import UploadedFile
 
