@@ -33,7 +33,7 @@ from keepstone.training.evaluate.judge import MOST_ANSWERS, MOST_SEARCHES, Conte
 KIND = "judge"
 _JUDGED = ("encoder", "llm", "adapter")
 # As measured with the starter models on two cores: each question is put to both models, with its document and without.
-_SECONDS = {"encoder": 0.35, "llm": 4.0}
+_SECONDS = {"encoder": 0.35, "llm": 2.0}
 
 
 class Evaluation(BaseModel):
