@@ -135,7 +135,7 @@ class ImprovePage:
         )
         live = self._live(principal, ended)
         running = join([view.render_running(each, _curve(self._runtime.runs, principal, each)) for each in open_])
-        past = view.render_all([view.render_past(each, live) for each in ended])
+        past = view.render_all([view.render_past(each, live) for each in ended]) if found else view.render_none()
         return running, past, gr.Timer(_SOON_S if open_ else _LATER_S)
 
     def _live(self, principal: Principal, found: list[Progress]) -> Mapping[str, bool]:

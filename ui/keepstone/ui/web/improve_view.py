@@ -181,5 +181,5 @@ def is_open(progress: Progress) -> bool:
 
 
 def render_all(past: Sequence[Markup]) -> Markup:
-    """Return the earlier improvements, the newest first."""
-    return join([element("h3", "Earlier", class_="earlier"), *past]) if past else render_none()
+    """Return the earlier improvements, the newest first; nothing where there are none."""
+    return join([element("h3", "Earlier", class_="earlier"), *past]) if past else Markup("")
