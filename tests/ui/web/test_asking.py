@@ -121,7 +121,7 @@ async def test_a_stopped_answer_keeps_its_record_and_sources(
     runtime: Runtime, question: Callable[..., Question], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asking, asked = Asking(runtime), question()
-    monkeypatch.setattr(runtime.answerer, "_engine", Holding())
+    monkeypatch.setattr(runtime.answerer._writer, "_engine", Holding())
     asking.start(asked)
     async for progress in asking.follow(asked.principal, asked.conversation_id):
         if progress.view and progress.view.content:
@@ -140,7 +140,7 @@ async def test_a_citation_has_its_quote_while_the_answer_is_still_written(
     """Whoever clicks it then sees the words that support the sentence marked in the passage."""
     asking, asked = Asking(runtime), question()
     engine = Holding()
-    monkeypatch.setattr(runtime.answerer, "_engine", engine)
+    monkeypatch.setattr(runtime.answerer._writer, "_engine", engine)
     asking.start(asked)
     async for progress in asking.follow(asked.principal, asked.conversation_id):
         if progress.view and "[1]" in progress.view.content:
