@@ -189,7 +189,7 @@ class CollectionIndex:
         with database.reading() as session:
             unfit = [half for half in self._halves if not self._fits(session, half.position)]
         for half in unfit:
-            if half.position != UNBUILT:
+            if half.position.seq > 0:  # before that it held nothing
                 log.warning("index_rebuilt", collection=self.collection_id, half=type(half).__name__)
             half.clear()
         applied = self._build(database, unfit) if unfit else 0
