@@ -24,7 +24,7 @@ COLLECTION = "handbooks"
 WAIT_S = 240.0
 OPTIONS: dict[str, dict[str, Any]] = {
     "dataset": {"source": "sentences", "passages": 400, "test_share": 0.4, "found_within": 50},
-    "embedding": {"epochs": 8, "batch_size": 32, "learning_rate": 3e-3, "merge": 1, "save_every": 10},
+    "embedding": {"epochs": 5, "batch_size": 32, "learning_rate": 3e-3, "merge": 1, "save_every": 10},
 }
 """Enough to make something of an encoder that knows nothing, in seconds."""
 ORDER = ImproveConfig(collection=COLLECTION, recipes=("embedding",), options=OPTIONS)

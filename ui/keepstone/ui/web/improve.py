@@ -41,10 +41,10 @@ class ImprovePage:
             gr.HTML("<h2>Improve</h2>", apply_default_css=False, elem_classes="page-title")
             with gr.Row(elem_id="improve-row", visible=False) as self.start_row:
                 self.collection = gr.Dropdown([], label="Collection", elem_id="improve-collection", interactive=True)
+                self.start = gr.Button("Learn from it", elem_id="improve-start", size="sm", variant="primary")
                 self.promote = gr.Checkbox(
                     value=True, label="Put into use what is better beyond chance", elem_id="improve-promote"
                 )
-                self.start = gr.Button("Learn from it", elem_id="improve-start", size="sm", variant="primary")
             self.running = interactive_html("cancel", elem_id="improve-running")
             self.past = interactive_html("retry", "promote", "rollback", elem_id="improve-past")
         self.timer = gr.Timer(_LATER_S)
