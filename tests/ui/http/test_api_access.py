@@ -35,6 +35,12 @@ _BODIES: dict[str, object] = {
     "/v1/answers/{answer_id}/feedback": {"rating": 1},
     "/v1/datasets": {"collection": "secret"},
     "/v1/keys": {"for": "admin"},
+    "/v1/models/promotions": {"model": "secret"},
+    "/v1/models/promotions/rollback": {"collection": "secret"},
+    "/v1/verdicts": {"candidate": "secret", "dataset": "secret"},
+    "/v1/verdicts/plan": {"candidate": "secret", "dataset": "secret"},
+    "/v1/improvements": {"collection": "secret"},
+    "/v1/improvements/plan": {"collection": "secret"},
     "/v1/runs": {"recipe": "embedding", "dataset": "secret"},
     "/v1/runs/plan": {"recipe": "embedding", "dataset": "secret"},
 }
@@ -58,6 +64,7 @@ def secrets_of_admin(runtime: Runtime) -> dict[str, str]:
         "answer_id": "ans_0",
         "key_id": "key_0",
         "run_id": "run_0",
+        "improvement_id": "job_0",
         "response_id": "resp_0",
         "reference": "dataset-00000000",
         "whom": "admin",
@@ -96,7 +103,7 @@ async def test_a_foreign_principal_finds_none_of_anothers_objects(
 ) -> None:
     """Every route that takes an object answers as if it did not exist: neither 403 nor 200.
 
-    Runs of recipes are for administrators alone, which their routes say of all runs alike.
+    Runs of recipes and improvements are for administrators alone, which their routes say of all alike.
     """
     checked = 0
     async with client_of(app, key_of(runtime, "mallory", ("read", "write"))) as client:
@@ -107,7 +114,7 @@ async def test_a_foreign_principal_finds_none_of_anothers_objects(
             upload = {"files": [("files", ("a.md", b"x"))]} if method == "POST" and path.endswith("}/documents") else {}
             body = {} if upload or method in ("GET", "DELETE") else {"json": _BODIES.get(path)}
             response = await client.request(method, _filled(path, secrets_of_admin), **upload, **body)
-            expected = 403 if path.startswith("/v1/runs/") else 404
+            expected = 403 if path.startswith(("/v1/runs/", "/v1/improvements/")) else 404
             assert response.status_code == expected, (method, path, response.text)
             checked += 1
     assert checked >= 20
