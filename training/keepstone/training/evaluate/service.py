@@ -20,11 +20,11 @@ from pydantic import BaseModel, ConfigDict
 from keepstone.agents.types import AnsweringModel
 from keepstone.platform.access import Principal, find_collection
 from keepstone.platform.database import Database
-from keepstone.platform.database.tables import PrincipalRow
-from keepstone.platform.errors import Conflict, Forbidden, InvalidInput
+from keepstone.platform.errors import Conflict, InvalidInput
 from keepstone.platform.jobs import JobInfo, Jobs
 from keepstone.platform.models.registry import InstalledModel, ModelRegistry
 from keepstone.platform.serving.engine import Engine
+from keepstone.training.acting import acting_principal
 from keepstone.training.data import Dataset, DatasetLibrary
 from keepstone.training.evaluate.gate import MIN_DOCUMENTS, MIN_QUESTIONS, Goal
 from keepstone.training.evaluate.held_out import held_out
@@ -167,7 +167,9 @@ class Evaluations:
 
     def run(self, job: JobInfo, unit: Any) -> None:
         """Build the index, or judge."""
-        order, principal = Evaluation.model_validate(job.args["order"]), self._principal(job)
+        order = Evaluation.model_validate(job.args["order"])
+        with self._database.reading() as session:
+            principal = acting_principal(session, job)
         dataset, candidate, _ = self._settle(principal, order)
 
         def report(done: int, total: int) -> None:
@@ -234,10 +236,3 @@ class Evaluations:
         if live == candidate.reference:
             raise Conflict(f"{live} is the model in use", fix="Judge another one: `keepstone models list`")
         return dataset, candidate, live
-
-    def _principal(self, job: JobInfo) -> Principal:
-        with self._database.reading() as session:
-            row = session.get(PrincipalRow, job.principal_id) if job.principal_id else None
-        if row is None or row.disabled:
-            raise Forbidden("Who ordered this may do nothing here any more", fix="Order it again as somebody else")
-        return Principal(row.id, row.name, is_admin=row.is_admin, scopes=frozenset(job.args["scopes"]))
