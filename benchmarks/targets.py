@@ -42,7 +42,7 @@ class Target:
 
     def met_by(self, value: float) -> bool:
         """Tell whether a value reaches the target; NaN never does."""
-        return _COMPARE[self.op](value, self.value)
+        return bool(_COMPARE[self.op](float(value), self.value))
 
 
 @dataclass(frozen=True, slots=True)
