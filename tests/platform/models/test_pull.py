@@ -110,7 +110,7 @@ def test_no_package_index_says_how_to_go_on(
 
 def test_a_kill_between_moving_and_entering_is_healed(puller: Puller, packaged: CatalogEntry) -> None:
     model = puller("tiny")
-    with puller.registry._database.transaction() as session:
+    with puller.registry.database.transaction() as session:
         session.connection().exec_driver_sql("DELETE FROM models")
     again = puller("tiny")
     assert (again.path, again.version) == (model.path, model.version)

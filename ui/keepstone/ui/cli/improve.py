@@ -10,7 +10,6 @@ from urllib.parse import quote
 import typer
 
 from keepstone.platform.errors import KeepstoneError
-from keepstone.training.improve.config import options_of
 from keepstone.ui.cli.client import Api, connect
 from keepstone.ui.cli.output import ago, emit, note, say, table
 from keepstone.ui.cli.progress import progress_lines
@@ -48,6 +47,8 @@ def improve(
     detach: Detach = False,
 ) -> None:
     """Make better models from a collection, judge them, and put into use what is better beyond chance."""
+    from keepstone.training.improve.config import options_of
+
     order = {
         "collection": collection,
         "recipes": make or [],
