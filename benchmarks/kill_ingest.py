@@ -30,7 +30,6 @@ from keepstone.ui.running import find_app
 
 _COLLECTION = "killed"
 _PATIENCE_S = 600.0
-_LONGEST_LIFE_S = 1.0
 _WORDS = ("lamp", "fuse", "pump", "valve", "filter", "gauge", "seal", "motor", "shaft", "rotor", "sensor", "cable")
 
 
@@ -53,7 +52,9 @@ def kill_repeatedly(scratch: Path, *, kills: int, documents: int, seed: int) -> 
     write_documents(folder, documents, random.Random(seed))
     calm = scratch / "calm"
     with running_app(calm, engine=False) as app:
+        started = time.monotonic()
         app.run("ingest", str(folder), "--collection", _COLLECTION)
+        undisturbed_s = time.monotonic() - started
     expected = passages(calm)
 
     app = prepared_app(scratch / "killed", engine=False)
@@ -62,7 +63,7 @@ def kill_repeatedly(scratch: Path, *, kills: int, documents: int, seed: int) -> 
     app.run("up", "--detach", "--no-browser")
     app.run("ingest", str(folder), "--collection", _COLLECTION, "--no-wait")
     while True:
-        time.sleep(moments.uniform(0.05, _LONGEST_LIFE_S))
+        time.sleep(moments.uniform(0.05, undisturbed_s))
         killed_at.append(_ready(app.home))
         _kill(app)
         if len(killed_at) == kills:
