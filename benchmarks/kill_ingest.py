@@ -60,15 +60,14 @@ def kill_repeatedly(scratch: Path, *, kills: int, documents: int, seed: int) -> 
     app = prepared_app(scratch / "killed", engine=False)
     moments = random.Random(seed + 1)
     killed_at: list[int] = []
-    app.run("up", "--detach", "--no-browser")
-    app.run("ingest", str(folder), "--collection", _COLLECTION, "--no-wait")
-    while True:
+    files = sorted(map(str, folder.iterdir()))
+    for number in range(kills):
+        app.run("up", "--detach", "--no-browser")
+        # Something new each time, so that no kill meets an app that is done.
+        app.run("ingest", *files[number::kills], "--collection", _COLLECTION, "--no-wait")
         time.sleep(moments.uniform(0.05, undisturbed_s))
         killed_at.append(_ready(app.home))
         _kill(app)
-        if len(killed_at) == kills:
-            break
-        app.run("up", "--detach", "--no-browser")
     try:
         app.run("up", "--detach", "--no-browser")
         _wait_until_done(app, documents)
