@@ -126,7 +126,7 @@ async def test_adapters_cannot_be_loaded_past_promotion(app: FastAPI, runtime: R
     """Whoever may load files into the engine may make it say anything."""
     async with client_of(app, key_of(runtime)) as client:
         for path in ("load_lora_adapter", "unload_lora_adapter"):
-            answer = await client.post(f"/v1/{path}", json={"lora_name": "x", "lora_path": "/tmp/x"})
+            answer = await client.post(f"/v1/{path}", json={"lora_name": "x", "lora_path": "x"})
             assert answer.status_code in (404, 405)
 
 
