@@ -6,7 +6,7 @@ import re
 from xml.etree import ElementTree
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
@@ -95,6 +95,8 @@ def test_no_curve_without_two_points(points: list[tuple[float, float]]) -> None:
 
 
 @given(st.lists(FINITE, min_size=2, max_size=40), st.lists(st.tuples(FINITE, FINITE, FINITE), min_size=1, max_size=5))
+@example([2.9e-179, 2.9e-179], [(0.0, 0.0, 0.0)])
+@example([1e6, 1e6 + 1e-9], [(5e-324, 5e-324, 5e-324)])
 def test_any_numbers_can_be_drawn(losses: list[float], bars: list[tuple[float, float, float]]) -> None:
     """Flat, huge, tiny or negative: the picture is well-formed, and all of it inside."""
     drawn = [

@@ -95,7 +95,7 @@ class _Scale:
         step = next(unit * each for each in (1, 2, 5, 10) if unit * each >= raw * 0.999)
         first = math.ceil(self._low / step - 1e-9)
         last = math.floor((self._low + self._span) / step + 1e-9)
-        yield from (round(number * step, 12) for number in range(first, last + 1))
+        yield from (number * step for number in range(first, last + 1))
 
 
 def _rules(across: _Scale, up: _Scale) -> Iterator[str]:
@@ -118,8 +118,10 @@ def _smoothed(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]
 
 
 def _wide(low: float, high: float) -> tuple[float, float]:
-    """Return a range with some air about it."""
-    air = (high - low) * 0.06 or abs(high) * 0.1 or 1.0
+    """Return a range with some air about it, wide enough for its ticks to be told apart."""
+    size, span = max(abs(low), abs(high)), high - low
+    air = span * 0.06 if span > size * 1e-6 else size * 0.1
+    air = air if air > 1e-9 else 1.0
     return low - air, high + air
 
 

@@ -32,6 +32,7 @@ log = structlog.get_logger(__name__)
 # Open streams may go on for so long when the app is stopped.
 _GRACE_S = 3
 _BACKLOG = 2048
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class _Server(uvicorn.Server):
@@ -64,8 +65,8 @@ def serve(settings: Settings, *, open_runtime: OpenRuntime = with_engine) -> Non
         ModelMissing: the encoder is not installed.
         Unavailable: the database does not answer.
     """
-    signal.signal(signal.SIGTERM, _leave)
-    signal.signal(signal.SIGHUP, _leave)
+    for each in _SIGNALS:
+        signal.signal(each, _leave)
     with closing(listen(settings)) as listener, open_runtime(settings) as runtime:
         with local_key(runtime.database) as key:
             # Loaded only now, while the engine starts already.
@@ -135,10 +136,12 @@ def _worded(error: OSError, settings: Settings) -> KeepstoneError:
 
 
 def _leave(number: int, frame: FrameType | None) -> None:
-    del number, frame
+    del frame
     # Once: what comes now is the closing, which a second signal must not interrupt.
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    for each in _SIGNALS:
+        signal.signal(each, signal.SIG_IGN)
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
     raise SystemExit(0)
 
 
