@@ -14,7 +14,7 @@ and is run as::
 
 A table for people goes to stderr, JSON (`--json`) to stdout. `--check` exits with 1 and names each figure that falls
 short of its target in benchmarks/targets.toml, or that has a target and was not measured. `--save` writes the JSON to
-benchmarks/results/NAME.json. Exit code 2 means that the benchmark itself could not run.
+benchmarks/results/NAME.json, with `--only` to NAME-WORD.json. Exit code 2 means that the benchmark could not run.
 """
 
 from __future__ import annotations
@@ -198,7 +198,7 @@ def main(
     if arguments.json:
         sys.stdout.write(json.dumps(report.as_json(), indent=1, ensure_ascii=False) + "\n")
     if arguments.save:
-        save(report, RESULTS)
+        save(report, RESULTS, part=context.only)
     return 1 if arguments.check and report.short else 0
 
 
@@ -220,10 +220,10 @@ def show(report: Report, console: Console) -> None:
         console.print(f"[red]short:[/] {missed.sentence}", highlight=False)
 
 
-def save(report: Report, folder: Path) -> Path:
-    """Write the report's JSON into `folder`, whole or not at all, and return its path."""
+def save(report: Report, folder: Path, *, part: str | None = None) -> Path:
+    """Write the report's JSON into `folder`, that of a part into a file of its own, whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{report.benchmark}.json"
+    path = folder / f"{report.benchmark}{f'-{part}' if part else ''}.json"
     temporary = path.with_suffix(".json.new")
     temporary.write_text(json.dumps(report.as_json(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     temporary.replace(path)
@@ -253,7 +253,7 @@ def _parse(
     parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON on stdout")
     parser.add_argument("--check", action="store_true", help="exit with 1 and name each figure short of its target")
-    parser.add_argument("--save", action="store_true", help=f"write benchmarks/results/{name}.json")
+    parser.add_argument("--save", action="store_true", help=f"write benchmarks/results/{name}[-WORD].json")
     parser.add_argument("--runs", type=_positive, default=runs, help="how often to measure (default: %(default)s)")
     parser.add_argument("--only", metavar="WORD", help="measure only the figures with this word in their name")
     data = Path(os.environ.get("KEEPSTONE_BENCH_DATA") or ROOT.parent / "shared" / "data")

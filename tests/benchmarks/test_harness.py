@@ -110,13 +110,15 @@ def test_json_says_what_was_measured_where(capsys: pytest.CaptureFixture[str]) -
 
 
 def test_save_writes_the_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`--save`, and nothing else, writes results/NAME.json."""
+    """`--save`, and nothing else, writes results/NAME.json; a part never overwrites the whole."""
     monkeypatch.setattr(harness, "RESULTS", tmp_path / "results")
     main("probe", measure_speed, argv=[], targets={})
     assert not (tmp_path / "results").exists()
     main("probe", measure_speed, argv=["--save"], targets={})
     assert [path.name for path in (tmp_path / "results").iterdir()] == ["probe.json"]
     assert json.loads((tmp_path / "results" / "probe.json").read_text())["benchmark"] == "probe"
+    main("probe", measure_speed, argv=["--save", "--only", "speed"], targets={})
+    assert sorted(path.name for path in (tmp_path / "results").iterdir()) == ["probe-speed.json", "probe.json"]
 
 
 def test_a_benchmark_that_cannot_run_says_why(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -14,11 +14,12 @@ from keepstone.platform.errors import Conflict, InvalidInput, ModelMissing
 from keepstone.platform.jobs import Jobs
 from keepstone.platform.models.registry import InstalledModel, ModelRegistry
 from keepstone.platform.serving.candidates import Candidates
+from keepstone.platform.serving.promoted import live_language_model
 from keepstone.retrieval.encoder import HashEncoder
 from keepstone.retrieval.encoders import Encoders
 from keepstone.retrieval.indexes import IndexSet
 from keepstone.retrieval.reindex import Reindexing
-from keepstone.training.promotion import Promotions, live_language_model
+from keepstone.training.promotion import Promotions
 from tests.platform.serving.adapter_files import write_adapter, write_base
 from tests.platform.serving.test_handover import Stage
 from tests.platform.serving.test_live_engine import ASK

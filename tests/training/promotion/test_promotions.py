@@ -12,10 +12,10 @@ from fastapi import FastAPI
 from keepstone.platform.access import Principal
 from keepstone.platform.database.tables import CollectionRow, VerdictRow, new_id
 from keepstone.platform.errors import Conflict, Forbidden, InvalidInput, ModelMissing
+from keepstone.platform.serving.promoted import models_in_use
 from keepstone.platform.serving.scripted import ScriptedEngine
 from keepstone.retrieval.encoder import HashEncoder
 from keepstone.retrieval.encoders import Encoders
-from keepstone.training.promotion import models_in_use
 from keepstone.ui.http.app import create_app
 from keepstone.ui.runtime import Runtime
 from tests.stack import NEVER_DECLINES, WAIT_S, admin, ingest, open_stack, someone

@@ -19,8 +19,8 @@ from keepstone.platform.models.registry import ModelRegistry
 from keepstone.platform.settings import EngineSettings, default_home, load_settings
 from keepstone.retrieval.encoder import HashEncoder
 from keepstone.ui.cli import launch
+from keepstone.ui.ground import engine_python
 from keepstone.ui.running import find_app, lock_path
-from keepstone.ui.runtime import engine_python
 from tests.ui.cli.conftest import Keepstone, parsed
 
 

@@ -7,11 +7,14 @@ import importlib
 import os
 import threading
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 import structlog
 
 from keepstone.platform.errors import KeepstoneError
-from keepstone.retrieval.encoder import Encoder
+
+if TYPE_CHECKING:
+    from keepstone.retrieval.encoder import Encoder
 
 log = structlog.get_logger(__name__)
 

@@ -6,44 +6,27 @@ with Runtime.open(load_settings()) as runtime:
 
 from __future__ import annotations
 
-import shutil
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import cache, partial
-from pathlib import Path
 from typing import TYPE_CHECKING
-
-import structlog
 
 from keepstone.agents.answering import Answerer
 from keepstone.agents.conversations import Conversations
 from keepstone.agents.react.runs import AgentRuns
 from keepstone.agents.react.types import Budget
 from keepstone.agents.tools.standard import STANDARD_TOOLS
-from keepstone.agents.types import AnsweringModel, Style
-from keepstone.platform.accounts import ensure_local_admin
 from keepstone.platform.blobs import BlobStore
 from keepstone.platform.database import Database
-from keepstone.platform.errors import EngineUnavailable, InvalidInput, SettingsError, Unavailable
 from keepstone.platform.jobs import Jobs, open_jobs
-from keepstone.platform.locks import exclusive_lock
-from keepstone.platform.machine import Machine, probe
+from keepstone.platform.machine import Machine
 from keepstone.platform.models.catalog import Kind
-from keepstone.platform.models.files import count_parameters
-from keepstone.platform.models.registry import InstalledModel, ModelRegistry
-from keepstone.platform.serving.absent import AbsentEngine
-from keepstone.platform.serving.adapters import adapter_rank
+from keepstone.platform.models.registry import ModelRegistry
 from keepstone.platform.serving.candidates import Candidates
 from keepstone.platform.serving.engine import Engine
 from keepstone.platform.serving.handover import Engines
-from keepstone.platform.serving.http import HttpEngine
-from keepstone.platform.serving.install import installed_engine
-from keepstone.platform.serving.live import LanguageModel
-from keepstone.platform.serving.room import require_room
-from keepstone.platform.serving.supervisor import EngineSupervisor, Patience
-from keepstone.platform.serving.vllm import build_launch
+from keepstone.platform.serving.supervisor import EngineSupervisor
 from keepstone.platform.settings import Settings
 from keepstone.retrieval.encoder import Encoder
 from keepstone.retrieval.encoders import Encoders, open_encoder
@@ -60,17 +43,12 @@ from keepstone.training.evaluate import Evaluations, Judge, Verdicts
 from keepstone.training.improve import Improvements
 from keepstone.training.improve.orders import Orders
 from keepstone.training.improve.record import Records
-from keepstone.training.promotion import Promotions, live_language_model
+from keepstone.training.promotion import Promotions
 from keepstone.training.runs import Runs
+from keepstone.ui.ground import Ground, open_ground
 
 if TYPE_CHECKING:
     from keepstone.agents.mcp.client import ForeignTools
-
-_SWITCH_ON = "Set engine.mode to 'managed' or 'external' in keepstone.toml"
-_WRITING_PARAMETERS = 1_000_000_000
-"""Below this a language model is asked to quote rather than to write."""
-
-log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
@@ -146,40 +124,29 @@ class Runtime:
             ModelMissing: the encoder is not installed.
             Unavailable: the database does not answer.
         """
+        with (
+            open_ground(settings, engine=engine, start_engine=start_engine) as ground,
+            Runtime.on(ground, encoder) as runtime,
+        ):
+            yield runtime
+
+    @staticmethod
+    @contextmanager
+    def on(ground: Ground, encoder: Encoder | Encoders | None = None) -> Iterator[Runtime]:
+        """Build everything else on the ground that is there already.
+
+        Raises:
+            ModelMissing: the encoder is not installed.
+        """
         with ExitStack() as resources:
-            yield _build(settings, engine, encoder, resources, start_engine=start_engine)
+            yield _build(ground, encoder, resources)
 
 
-def _build(
-    settings: Settings,
-    engine: Engine | None,
-    encoder: Encoder | Encoders | None,
-    resources: ExitStack,
-    *,
-    start_engine: bool,
-) -> Runtime:
-    settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    resources.enter_context(
-        exclusive_lock(
-            settings.home / "app.lock",
-            f"Keepstone is already at work on {settings.home}",
-            fix="Use that one (`keepstone status`), stop it (`keepstone down`), or set another KEEPSTONE_HOME",
-        )
-    )
-    machine = probe(settings.home)
-    database = Database(settings.database_url)
-    resources.callback(database.close)
-    database.upgrade()
-    with database.transaction() as session:
-        ensure_local_admin(session)
-    blobs = BlobStore(settings.blob_url)
-    registry = ModelRegistry(database, settings.home)
-    live = partial(live_language_model, registry, settings.engine.model)
-    engines, connect, model = _engine(settings, machine, live, engine, resources)
+def _build(ground: Ground, encoder: Encoder | Encoders | None, resources: ExitStack) -> Runtime:
+    settings, machine, database, registry = ground.settings, ground.machine, ground.database, ground.registry
+    engines, connect, model = ground.answering.engines, ground.answering.connect, ground.answering.model
     engine = connect()
-    if engines is not None and start_engine:
-        # It takes longest, so it starts first; everything else is loaded meanwhile.
-        engines.start()
+    blobs = BlobStore(settings.blob_url)
     encoders = _encoders(settings, registry, encoder)
     indexes = IndexSet(database, settings.home / "indexes", encoders, ef_search=settings.search.ef_search)
     resources.callback(indexes.close)
@@ -336,91 +303,6 @@ def _build(
     )
 
 
-def _engine(
-    settings: Settings,
-    machine: Machine,
-    live: Callable[[], LanguageModel],
-    given: Engine | None,
-    resources: ExitStack,
-) -> tuple[Engines | None, Callable[[], Engine], Callable[[], AnsweringModel]]:
-    """Return the managed engines, what makes a client, and what tells how the model answers.
-
-    Each event loop needs a client of its own: that of the app has one, each job that asks the model makes another.
-    """
-    chosen = settings.engine
-    if given is not None:
-        return None, lambda: given, lambda: AnsweringModel(given.model, "given", _style(settings, None))
-    if chosen.mode == "external":
-        external = partial(
-            HttpEngine,
-            str(chosen.url),
-            model=chosen.model,
-            max_model_len=chosen.max_model_len,
-            api_key=chosen.api_key.get_secret_value() if chosen.api_key else None,
-            max_streams=chosen.max_streams,
-            timeout_s=chosen.request_timeout_s,
-        )
-        return None, external, lambda: AnsweringModel(chosen.model, "external", _style(settings, None))
-    if chosen.mode == "off":
-        absent = AbsentEngine(chosen.model, EngineUnavailable("The language model is switched off", fix=_SWITCH_ON))
-        return None, lambda: absent, lambda: AnsweringModel(chosen.model, "off", _style(settings, None))
-    try:
-        engines = _managed_engines(settings, machine, live())
-    except (InvalidInput, Unavailable, SettingsError) as error:
-        log.warning("engine_not_startable", reason=str(error))
-        missing = AbsentEngine(chosen.model, error)
-        return None, lambda: missing, lambda: AnsweringModel(chosen.model, "missing", "write")
-    resources.callback(engines.stop)
-    return engines, engines.live.client, lambda: _answering_model(settings, engines.live.served.model)
-
-
-def _managed_engines(settings: Settings, machine: Machine, model: LanguageModel) -> Engines:
-    chosen, python = settings.engine, engine_python(settings)
-    return Engines(
-        model,
-        name=chosen.model.partition("@")[0],
-        home=settings.home,
-        plan=lambda wanted, port: build_launch(
-            chosen,
-            home=settings.home,
-            python=python,
-            model=wanted.base,
-            machine=machine,
-            port=port,
-            adapter_rank=adapter_rank(wanted.adapter) if wanted.adapter else 0,
-        ),
-        check_room=partial(require_room, chosen, machine),
-        patience=Patience(start_s=chosen.start_timeout_s),
-        drain_s=chosen.request_timeout_s,
-    )
-
-
-def _answering_model(settings: Settings, model: LanguageModel) -> AnsweringModel:
-    chosen, base = model.chosen, model.base.reference if model.adapter else None
-    return AnsweringModel(chosen.name, chosen.version, _style(settings, model.base), base)
-
-
-def engine_python(settings: Settings) -> Path:
-    """Return the Python of the environment that has vLLM.
-
-    Raises:
-        SettingsError: `engine.python` is no program.
-        EngineUnavailable: none is named and none is installed.
-    """
-    chosen = settings.engine.python
-    if chosen is not None:
-        if shutil.which(chosen) is None:
-            raise SettingsError(
-                f"engine.python is '{chosen}', which is no program",
-                fix="Name the Python of an environment with vLLM, or leave it out and run `keepstone engine install`",
-            )
-        return chosen
-    installed = installed_engine(settings.home)
-    if installed is None:
-        raise EngineUnavailable("The language model's engine is not installed", fix="Run `keepstone engine install`")
-    return installed.python
-
-
 def _encoders(settings: Settings, registry: ModelRegistry, given: Encoder | Encoders | None) -> Encoders:
     """Return those given, or the encoder of the settings and whatever else is installed.
 
@@ -443,16 +325,6 @@ def _foreign_tools(settings: Settings) -> ForeignTools | None:
     from keepstone.agents.mcp.client import ForeignTools
 
     return ForeignTools(settings.mcp, taken=[tool.name for tool in STANDARD_TOOLS])
-
-
-def _style(settings: Settings, model: InstalledModel | None) -> Style:
-    if settings.answering.style != "auto":
-        return settings.answering.style
-    parameters = _parameters(model.path) if model else None
-    return "quote" if parameters is not None and parameters < _WRITING_PARAMETERS else "write"
-
-
-_parameters = cache(count_parameters)
 
 
 def _load_limits(settings: Settings) -> LoadLimits:

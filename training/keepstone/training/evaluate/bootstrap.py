@@ -19,7 +19,6 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr, stdtrit
 
 SAMPLES: Final = 10_000
 LEVEL: Final = 0.95
@@ -105,5 +104,8 @@ def _draw(sums: Floats, seed: int) -> Floats:
 
 def _outside(level: float, documents: int) -> float:
     """Return the share of the draws to leave out at each end."""
+    # Imported here: every start of the app would wait for it.
+    from scipy.special import ndtr, stdtrit
+
     t = stdtrit(documents - 1, (1 + level) / 2)
     return float(ndtr(-math.sqrt(documents / (documents - 1)) * t))

@@ -23,13 +23,13 @@ from keepstone.platform.database import Database
 from keepstone.platform.database.tables import CollectionRow, VerdictRow
 from keepstone.platform.errors import Conflict, EngineUnavailable, InvalidInput
 from keepstone.platform.jobs import Jobs
+from keepstone.platform.models.promotions import Promotion, PromotionRecords, Subject
 from keepstone.platform.models.registry import InstalledModel, ModelRegistry
 from keepstone.platform.serving.candidates import Candidates, language_model
+from keepstone.platform.serving.promoted import live_language_model
 from keepstone.retrieval.reindex import Reindexing
 from keepstone.training.acting import scopes_of
 from keepstone.training.promotion.job import KIND, Order, PromotionJob
-from keepstone.training.promotion.live import live_language_model
-from keepstone.training.promotion.records import Promotion, PromotionRecords, Subject
 
 Report = Callable[[int, int], None]
 Check = Callable[[], None]

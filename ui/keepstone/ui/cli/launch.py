@@ -114,7 +114,7 @@ def wait_for_engine(status: Callable[[], dict[str, Any]]) -> None:
             # Without a log there is no process to start again: what it needs is missing.
             again = "keepstone engine restart" if log else "keepstone down && keepstone up"
             raise EngineUnavailable(f"{message}\n{lines}" if lines else message, fix=f"Mend that, then run `{again}`")
-        time.sleep(2 * _POLL_S)
+        time.sleep(_POLL_S)
 
 
 def why_it_ended(home: Path) -> KeepstoneError:

@@ -27,7 +27,7 @@ def list_(known: Annotated[bool, typer.Option("--catalog", help="Those that `pul
     if known:
         _list_catalog()
         return
-    from keepstone.training.promotion import models_in_use
+    from keepstone.platform.serving.promoted import models_in_use
 
     with opened_registry() as registry:
         used = models_in_use(registry, load_settings())

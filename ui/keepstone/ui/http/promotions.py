@@ -7,7 +7,8 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict
 
-from keepstone.training.promotion import Order, Promotion
+from keepstone.platform.models.promotions import Promotion
+from keepstone.training.promotion import Order
 from keepstone.ui.http.dependencies import CurrentPrincipal, TheRuntime
 from keepstone.ui.http.jobs import Job, get_job
 from keepstone.ui.http.listings import Listing

@@ -8,7 +8,7 @@ from fastapi import APIRouter
 
 from keepstone.platform.models.catalog import CatalogEntry, catalog, recommend
 from keepstone.platform.models.registry import InstalledModel
-from keepstone.training.promotion import models_in_use
+from keepstone.platform.serving.promoted import models_in_use
 from keepstone.ui.http.dependencies import CurrentPrincipal, TheRuntime
 from keepstone.ui.http.listings import Listing
 from keepstone.ui.recommendation import Recommendation, better_models

@@ -12,8 +12,8 @@ import socket
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
-from functools import partial
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import structlog
 import uvicorn
@@ -22,10 +22,13 @@ from keepstone.platform import logs
 from keepstone.platform.errors import Conflict, InvalidInput, KeepstoneError
 from keepstone.platform.locks import holder
 from keepstone.platform.settings import Settings, load_settings
+from keepstone.ui.ground import open_ground
 from keepstone.ui.local_key import local_key
 from keepstone.ui.preload import import_quietly, load_encoder_soon
 from keepstone.ui.running import RunningApp, announced, lock_path
-from keepstone.ui.runtime import Runtime
+
+if TYPE_CHECKING:
+    from keepstone.ui.runtime import Runtime
 
 log = structlog.get_logger(__name__)
 
@@ -48,8 +51,17 @@ class _Server(uvicorn.Server):
                 signal.signal(signal.SIGHUP, before)
 
 
-OpenRuntime = Callable[[Settings], AbstractContextManager[Runtime]]
-with_engine: OpenRuntime = partial(Runtime.open, start_engine=True)
+OpenRuntime = Callable[[Settings], "AbstractContextManager[Runtime]"]
+
+
+@contextmanager
+def with_engine(settings: Settings) -> Iterator[Runtime]:
+    """Start the engine, and load and build everything else meanwhile."""
+    with open_ground(settings, start_engine=True) as ground:
+        from keepstone.ui.runtime import Runtime
+
+        with Runtime.on(ground) as runtime:
+            yield runtime
 
 
 def serve(settings: Settings, *, open_runtime: OpenRuntime = with_engine) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from keepstone.platform.errors import ModelMissing
+from keepstone.platform.models.promotions import PromotionRecords
 from keepstone.platform.models.registry import ModelRegistry
 from keepstone.platform.serving.candidates import language_model
 from keepstone.platform.serving.live import LanguageModel
 from keepstone.platform.settings import Settings
-from keepstone.training.promotion.records import PromotionRecords
 
 
 def live_language_model(registry: ModelRegistry, setting: str) -> LanguageModel:
