@@ -10,7 +10,6 @@ where options are chosen (`--set`), never on the test claims.
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 import time
 from collections.abc import Iterable, Mapping
@@ -22,7 +21,7 @@ from numpy.typing import NDArray
 
 from benchmarks.app import prepared_app
 from benchmarks.harness import Context, Figure, main
-from benchmarks.parts import scifact
+from benchmarks.parts.collections import Collection, claims, paragraphs, pool
 from keepstone.platform.database import Database
 from keepstone.platform.errors import KeepstoneError
 from keepstone.platform.models.registry import ModelRegistry
@@ -42,16 +41,6 @@ _POOLS = ("fiqa", "arguana", "trec-covid", "msmarco", "fever")
 _CANDIDATES, _AT = 100, 10
 _DENSE_WEIGHT = 0.5
 _RESAMPLES = 2000
-Relevant = dict[str, int]
-
-
-@dataclass(frozen=True, slots=True)
-class Collection:
-    """Passages, questions, and how relevant which passage is to which question."""
-
-    passages: dict[str, str]
-    questions: dict[str, str]
-    relevant: dict[str, Relevant]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +57,9 @@ def embedding(context: Context) -> Iterable[Figure]:
     train, test = claims(folder, "train"), claims(folder, "test")
     if context.options.holdout:
         train, test = _split(train)
-    others = {f"pool_{name}": pool(context, name) for name in _POOLS} | {"xquad_en": paragraphs(context, "en")}
+    others = {f"pool_{name}": pool(context, name) for name in _POOLS} | {
+        "xquad_en": paragraphs(context.dataset("xquad") / "xquad.en.json")
+    }
     with tempfile.TemporaryDirectory(prefix="keepstone-tuning-", ignore_cleanup_errors=True) as scratch:
         home = Path(scratch)
         prepared_app(home, engine=False).run("models", "pull", "all-minilm-l6-v2")
@@ -93,46 +84,6 @@ def embedding(context: Context) -> Iterable[Figure]:
     yield Figure("scifact_hybrid_ndcg10", [after["scifact"].hybrid.mean()], "")
     yield Figure("scifact_training_minutes", [minutes], "min")
     yield Figure("other_collections_worst_loss_percent", [max(losses.values())], "%")
-
-
-def claims(folder: Path, part: str) -> Collection:
-    """Return SciFact with the claims of BEIR's `train` or `test`."""
-    passages = {row["doc_id"]: f"{row['title']}\n{scifact.abstract(row['abstract'])}" for row in scifact.corpus(folder)}
-    texts = {row["id"]: row["claim"] for row in scifact.claim_rows(folder, part)}
-    relevant: dict[str, Relevant] = {}
-    for line in (folder / f"beir_qrels_{part}.tsv").read_text().splitlines()[1:]:
-        question, passage, score = line.split("\t")
-        relevant.setdefault(question, {})[passage] = int(score)
-    return Collection(passages, {question: texts[question] for question in relevant}, relevant)
-
-
-def pool(context: Context, name: str) -> Collection:
-    """Return the passages of all questions of a list to rerank as one collection."""
-    items = json.loads((context.dataset("beir_rerank_maniscope") / f"dataset-{name}.json").read_text())
-    numbers: dict[str, str] = {}
-    for item in items:
-        for text in item["docs"]:
-            numbers.setdefault(text, str(len(numbers)))
-    relevant = {}
-    for number, item in enumerate(items):
-        marks = {numbers[item["docs"][int(place)]]: int(mark) for place, mark in item["relevance_map"].items()}
-        relevant[str(number)] = {passage: mark for passage, mark in marks.items() if mark > 0}
-    questions = {str(number): item["query"] for number, item in enumerate(items) if relevant[str(number)]}
-    return Collection({number: text for text, number in numbers.items()}, questions, relevant)
-
-
-def paragraphs(context: Context, language: str) -> Collection:
-    """Return the paragraphs of XQuAD, each of which answers its own questions."""
-    content = json.loads((context.dataset("xquad") / f"xquad.{language}.json").read_text())
-    passages: dict[str, str] = {}
-    questions: dict[str, str] = {}
-    relevant: dict[str, Relevant] = {}
-    for paragraph in (each for article in content["data"] for each in article["paragraphs"]):
-        number = str(len(passages))
-        passages[number] = paragraph["context"]
-        for asked in paragraph["qas"]:
-            questions[asked["id"]], relevant[asked["id"]] = asked["question"], {number: 1}
-    return Collection(passages, questions, relevant)
 
 
 def judge(encoder_folder: Path, collection: Collection, words: Bm25Index) -> Scores:
