@@ -17,6 +17,8 @@ from keepstone.retrieval.loaders.encoding import decode
 
 PDF = "application/pdf"
 DOCX = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
+EML = "message/rfc822"
+MSG = "application/vnd.ms-outlook"
 HTML = "text/html"
 MARKDOWN = "text/markdown"
 PLAIN = "text/plain"
@@ -72,7 +74,13 @@ _HTML_START = re.compile(
 )
 _ANY_TAG = re.compile(r"<[a-z][a-z0-9]*[\s/>]", re.IGNORECASE)
 _MARKDOWN_LOOKS = re.compile(r"^(?:#{1,6} \S|```)", re.MULTILINE)
-_MAIL_LOOKS = re.compile(r"^MIME-Version:.*^Content-Transfer-Encoding:\s*base64", re.MULTILINE | re.DOTALL)
+# Lines of a mail's header; what is no .eml file needs more than lines with colons to be one.
+_MAIL_HEADER = re.compile(rb"(?:From [^\n]*\n)?(?:[!-9;-~]+:[^\n]*\n(?:[ \t][^\n]*\n)*){1,400}")
+_MAIL_NAMES = re.compile(
+    rb"^(?:from|to|subject|date|received|return-path|message-id|mime-version):", re.IGNORECASE | re.MULTILINE
+)
+_MAIL_SURE = re.compile(rb"^(?:message-id|mime-version|received):", re.IGNORECASE | re.MULTILINE)
+_MAIL_ENDINGS = frozenset({".eml", ".mht", ".mhtml"})
 
 
 def detect(data: bytes, name: str) -> str:
@@ -88,21 +96,31 @@ def detect(data: bytes, name: str) -> str:
     if data.startswith(b"PK\x03\x04"):
         return _detect_zip(data, name)
     if data.startswith(_OLE):
+        if "__substg1.0_".encode("utf-16-le") in data:
+            return MSG
         raise _old_office(data, name)
     for signature, kind in _SIGNATURES:
         if data.startswith(signature) and not (signature in _WEAK_SIGNATURES and b"\x00" not in data[:64]):
             raise _unsupported(name, kind)
     if data[4:8] == b"ftyp":
         raise _unsupported(name, "a video or HEIC image")
+    if _is_mail(data[:65536], PurePath(name).suffix.lower()):
+        return EML
     return _detect_text(decode(data[:65536], name) if len(data) > 65536 else decode(data, name), name)
+
+
+def _is_mail(data: bytes, ending: str) -> bool:
+    header = _MAIL_HEADER.match(data.removeprefix(b"\xef\xbb\xbf").lstrip(b"\r\n"))
+    if header is None:
+        return False
+    names = len({name.lower() for name in _MAIL_NAMES.findall(header[0])})
+    return names >= 1 if ending in _MAIL_ENDINGS else names >= 3 and _MAIL_SURE.search(header[0]) is not None
 
 
 def _detect_text(text: str, name: str) -> str:
     text = text.lstrip("\ufeff")
     if not text.strip():
         raise empty(name)
-    if _MAIL_LOOKS.search(text):
-        raise _unsupported(name, "an e-mail message or web archive with encoded parts")
     ending = PurePath(name).suffix.lower()
     named = _BY_ENDING.get(ending)
     if _HTML_START.match(text) or (named == HTML and _ANY_TAG.search(text)):
@@ -136,7 +154,7 @@ def _old_office(data: bytes, name: str) -> UnreadableDocument:
             f"{shown(name)} is encrypted", fix="Open it in its program, remove the password, and upload it again"
         )
     return UnreadableDocument(
-        f"{shown(name)} is in an Office format from before 2007 (.doc, .xls, .ppt or .msg)",
+        f"{shown(name)} is in an Office format from before 2007 (.doc, .xls or .ppt)",
         fix="Open it in its program, save it as .docx or PDF, and upload that",
     )
 

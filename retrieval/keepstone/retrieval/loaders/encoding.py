@@ -54,6 +54,11 @@ _OTHERS = [
     "cp874",
     "mac_roman",
 ]
+# What the names mean on the web (https://encoding.spec.whatwg.org/#names-and-labels).
+_WEB_NAMES = {
+    "iso8859-1": "cp1252", "ascii": "cp1252", "gb2312": "gb18030", "gbk": "gb18030", "big5": "big5hkscs",
+    "shift_jis": "cp932", "euc_kr": "cp949", "iso8859-9": "cp1254", "tis-620": "cp874",
+}  # fmt: skip
 _CONTROLS = re.compile(rb"[\x01-\x08\x0e-\x1a\x1c-\x1f\x7f]")
 
 
@@ -81,6 +86,20 @@ def decode(data: bytes, name: str) -> str:
     return data.decode(_legacy_encoding(data), errors="replace")
 
 
+def decode_declared(data: bytes, label: str, name: str) -> str:
+    """Return text whose encoding the file or its sender names: UTF-8 if it is that, else what is named, else `decode`.
+
+    Raises:
+        UnreadableDocument: these bytes are no text in any encoding.
+    """
+    for encoding in ("utf-8", _codec(label)):
+        try:
+            return data.decode(encoding) if encoding else decode(data, name)
+        except UnicodeError:  # also from encodings such as "undefined"
+            continue
+    return decode(data, name)
+
+
 def not_text(name: str) -> UnreadableDocument:
     """Return the error for bytes that are neither text nor any known format."""
     return UnreadableDocument(f"{shown(name)} is binary data of an unknown kind", fix=SUPPORTED)
@@ -92,6 +111,16 @@ def looks_binary(data: bytes) -> bool:
     zeros = sample.count(0)
     # Text files that were padded or damaged carry runs of zeros; program files carry other control bytes as well.
     return len(_CONTROLS.findall(sample)) > max(2, 0.02 * (len(sample) - zeros)) or zeros > 0.9 * len(sample)
+
+
+def _codec(label: str) -> str | None:
+    try:
+        found = codecs.lookup(label)
+    except (LookupError, ValueError):  # the second for a name with a zero byte
+        return None
+    if not found._is_text_encoding:  # noqa: SLF001 - there is no public name for it
+        return None
+    return _WEB_NAMES.get(found.name, found.name)
 
 
 def _wide_encoding(data: bytes) -> str | None:

@@ -10,7 +10,7 @@ from typing import cast
 
 from keepstone.platform.errors import UnreadableDocument
 from keepstone.retrieval.loaders.base import SUPPORTED, Loader, LoadLimits, nested_too_deeply, shown
-from keepstone.retrieval.loaders.detect import DOCX, HTML, MARKDOWN, PDF, PLAIN, detect
+from keepstone.retrieval.loaders.detect import DOCX, EML, HTML, MARKDOWN, MSG, PDF, PLAIN, detect
 from keepstone.retrieval.types import Document
 
 _HERE = __package__
@@ -20,6 +20,8 @@ _LOADERS: dict[str, str] = {
     HTML: "html:HtmlLoader",
     PDF: "pdf:PdfLoader",
     DOCX: "docx:DocxLoader",
+    EML: "eml:EmlLoader",
+    MSG: "msg:MsgLoader",
 }
 
 
