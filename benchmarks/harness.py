@@ -38,8 +38,10 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.targets import Target, Verdict, judge, load_targets
+from keepstone.platform import logs
 from keepstone.platform.errors import InvalidInput, KeepstoneError, NotFound
 from keepstone.platform.machine import probe
+from keepstone.platform.settings import LoggingSettings
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -176,6 +178,8 @@ def main(
         The exit code: 0, 1 when `--check` finds a figure short of its target, 2 when the benchmark could not run.
     """
     arguments = _parse(name, options, runs, argv)
+    # On stdout stands the JSON alone.
+    logs.configure(LoggingSettings(level="warning"))
     context = Context(name, arguments.runs, arguments.only, arguments.data, arguments)
     try:
         figures = tuple(measure(context))
