@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -36,6 +37,11 @@ def _differences(engine: sa.Engine) -> list[object]:
         return list(compare_metadata(context, Base.metadata))
 
 
+def _parts(definition: str) -> set[str]:
+    """Return what stands between the outer commas of a definition; columns that were added later stand last."""
+    return {part.strip() for part in re.split(r",(?![^()]*\))", definition.strip().removesuffix(")"))}
+
+
 def test_up_down_and_up_again(both_urls: str) -> None:
     """The revisions build what the models describe, and undo all of it."""
     engine = Database(both_urls).engine
@@ -57,7 +63,7 @@ def test_sqlite_tables_are_those_that_create_all_makes(sqlite_url: str, tmp_path
         query = "SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE 'alembic%'"
         with engine.connect() as connection:
             rows = connection.exec_driver_sql(query)
-            return {name: {line.strip(" ,\t") for line in sql.splitlines()} for name, sql in rows}
+            return {name: _parts(sql) for name, sql in rows}
 
     migrated, created = Database(sqlite_url).engine, sa.create_engine(f"sqlite:///{tmp_path / 'created.db'}")
     migrate.upgrade(migrated)

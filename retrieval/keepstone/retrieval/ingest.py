@@ -288,6 +288,7 @@ class Ingestion:
         row.headings = [list(asdict(heading).values()) for heading in document.headings]
         row.media_type, row.title, row.language = document.media_type, document.title, document.language
         row.parser, row.chunker = document.parser, self.chunker
+        row.details = dict(document.details)
         replaced = row.sha256
         row.sha256, row.pending_sha256 = loaded.sha256, None
         row.chunk_count = len(loaded.chunks)

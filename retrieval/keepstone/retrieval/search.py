@@ -31,6 +31,7 @@ from keepstone.retrieval import fusion
 from keepstone.retrieval.analysis import tokens
 from keepstone.retrieval.encoder import knows_language
 from keepstone.retrieval.encoders import Encoders
+from keepstone.retrieval.filters import Where, matching_chunks
 from keepstone.retrieval.indexes.catalog import IndexSet
 from keepstone.retrieval.indexes.collection import CollectionIndex
 from keepstone.retrieval.language import detect_language
@@ -86,6 +87,8 @@ class _Question:
     exact: bool
     hidden: NDArray[np.int64]
     """Ids of chunks to pass over, ascending."""
+    allowed: Sequence[int] | None
+    """Ids of the only chunks that count; None: all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +126,7 @@ class Searcher:
         exact: bool = False,
         encoder: str | None = None,
         without: Collection[str] = (),
+        where: Where | None = None,
     ) -> SearchResult:
         """Find the passages that answer a question best.
 
@@ -134,9 +138,10 @@ class Searcher:
             exact: compare with every vector instead of walking the graph, to measure what the walk misses.
             encoder: version of the encoder whose indexes are searched, to judge it; each collection's own by default.
             without: ids of documents to search as if they were not there.
+            where: only documents of which this is known, see `filters`.
 
         Raises:
-            InvalidInput: the query is empty, or k is not positive.
+            InvalidInput: the query is empty, k is not positive, or `where` asks for what cannot be known.
             Conflict: a collection has no complete index under `encoder`.
             ModelMissing: an encoder is not installed any more.
         """
@@ -153,12 +158,13 @@ class Searcher:
         terms = list(dict.fromkeys(tokens(query)))[:_MAX_TERMS]
         clock.lap("analyse")
         hidden = self._chunks_of(without)
+        allowed = None if where is None else matching_chunks(self._database, scope.collection_ids, where).tolist()
         count = max(candidates or self._settings.candidates, k + _SPARE_HITS) + len(hidden)
         questions: dict[str, _Question] = {}
         for version in dict.fromkeys(index.encoder_version for index in indexes):
             known = self._encoders.get(version)
             weight = self._settings.dense_weight if knows_language(known, language) else 0.0
-            questions[version] = _Question(known.encode_query(query), terms, count, weight, exact, hidden)
+            questions[version] = _Question(known.encode_query(query), terms, count, weight, exact, hidden, allowed)
         clock.lap("encode")
         pool, scores = _fused([(index, questions[index.encoder_version]) for index in indexes], clock)
         best = fusion.order(scores, pool.ids)
@@ -239,11 +245,12 @@ def _fused(asked: Sequence[tuple[CollectionIndex, _Question]], clock: _Clock) ->
 def _candidates(index: CollectionIndex, question: _Question, clock: _Clock) -> _Candidates:
     """Let both halves propose, and score what only one of them proposed in the other as well."""
     vector, terms = question.vector, question.terms
-    by_words = index.words.search(terms, question.count)
+    by_words = index.words.search(terms, question.count, allowed=question.allowed)
     clock.lap("lexical")
     # Meaning proposes nothing where it has no say, unless words find nothing.
     asked = question.weight > 0 or not len(by_words)
-    by_meaning = index.vectors.search(vector, question.count if asked else 0, exact=question.exact)
+    count = question.count if asked else 0
+    by_meaning = index.vectors.search(vector, count, allowed=question.allowed, exact=question.exact)
     clock.lap("dense")
     ids = np.union1d(by_meaning.ids, by_words.ids)
     dense = _scattered(ids, by_meaning.ids, by_meaning.scores)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,8 @@ class Document:
     """ISO 639-1 code, where it could be told."""
     pages: tuple[Page, ...] = ()
     headings: tuple[Heading, ...] = ()
+    details: Mapping[str, Any] = field(default_factory=dict)
+    """What is known of it besides its text, as JSON can hold it; searches can be narrowed by it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -211,6 +211,8 @@ class DocumentRow(Base):
     """`[[number, start, end], ...]` for formats that have pages."""
     headings: Mapped[list[Any] | None] = mapped_column(sa.JSON, deferred=True)
     """`[[level, title, start, end], ...]`; each section reaches to the next heading of its level or above."""
+    details: Mapped[dict[str, Any] | None] = mapped_column(sa.JSON)
+    """What is known of it besides its text, such as an author; searches can be narrowed by it."""
     chunk_count: Mapped[int] = mapped_column(default=0)
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
     updated_at: Mapped[datetime] = mapped_column(default=utc_now, onupdate=utc_now)

@@ -22,6 +22,8 @@ MSG = "application/vnd.ms-outlook"
 HTML = "text/html"
 MARKDOWN = "text/markdown"
 PLAIN = "text/plain"
+PASSAGE = "application/vnd.keepstone.passage+json"
+PASSAGE_START = b'{"keepstone": "passage/1", '
 
 _BY_ENDING = {
     ".md": MARKDOWN, ".markdown": MARKDOWN, ".mdown": MARKDOWN, ".mkd": MARKDOWN,
@@ -91,6 +93,8 @@ def detect(data: bytes, name: str) -> str:
     """
     if not data.strip(b"\x00 \t\r\n\f\v\xef\xbb\xbf\xff\xfe"):
         raise empty(name)
+    if data.startswith(PASSAGE_START):
+        return PASSAGE
     if b"%PDF-" in data[:1024] and (data.startswith(b"%PDF-") or b"endobj" in data):
         return PDF
     if data.startswith(b"PK\x03\x04"):

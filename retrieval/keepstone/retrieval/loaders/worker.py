@@ -292,4 +292,5 @@ def document_from_json(values: dict[str, Any]) -> Document:
         language=values["language"],
         pages=tuple(Page(**page) for page in values["pages"]),
         headings=tuple(Heading(**heading) for heading in values["headings"]),
+        details=values["details"],
     )
