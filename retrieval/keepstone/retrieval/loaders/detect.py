@@ -23,7 +23,7 @@ HTML = "text/html"
 MARKDOWN = "text/markdown"
 PLAIN = "text/plain"
 PASSAGE = "application/vnd.keepstone.passage+json"
-PASSAGE_START = b'{"keepstone": "passage/1", '
+PASSAGE_START = '{"keepstone": "passage/1", '
 
 _BY_ENDING = {
     ".md": MARKDOWN, ".markdown": MARKDOWN, ".mdown": MARKDOWN, ".mkd": MARKDOWN,
@@ -93,8 +93,6 @@ def detect(data: bytes, name: str) -> str:
     """
     if not data.strip(b"\x00 \t\r\n\f\v\xef\xbb\xbf\xff\xfe"):
         raise empty(name)
-    if data.startswith(PASSAGE_START):
-        return PASSAGE
     if b"%PDF-" in data[:1024] and (data.startswith(b"%PDF-") or b"endobj" in data):
         return PDF
     if data.startswith(b"PK\x03\x04"):
@@ -122,6 +120,8 @@ def _is_mail(data: bytes, ending: str) -> bool:
 
 
 def _detect_text(text: str, name: str) -> str:
+    if text.startswith(PASSAGE_START):
+        return PASSAGE
     text = text.lstrip("\ufeff")
     if not text.strip():
         raise empty(name)

@@ -73,7 +73,7 @@ def passage_file(passage_id: str, text: str, details: Mapping[str, Any]) -> tupl
     if len(described) > _MAX_DETAILS:
         raise LimitExceeded(f"The details of {passage_id[:80]!r} are longer than 64 KiB", fix="Put them into the text")
     values = f'"id": {json.dumps(passage_id)}, "text": {json.dumps(text)}, "details": {described}}}'
-    return name, PASSAGE_START + values.encode()
+    return name, (PASSAGE_START + values).encode()
 
 
 def passage_name(passage_id: str) -> str:

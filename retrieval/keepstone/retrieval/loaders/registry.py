@@ -10,8 +10,6 @@ from typing import cast
 
 from keepstone.platform.errors import UnreadableDocument
 from keepstone.retrieval.loaders.base import SUPPORTED, Loader, LoadLimits, nested_too_deeply, shown
-from keepstone.retrieval.loaders.detect import DOCX, EML, HTML, MARKDOWN, MSG, PDF, PLAIN, detect
-=======
 from keepstone.retrieval.loaders.detect import DOCX, EML, HTML, MARKDOWN, MSG, PASSAGE, PDF, PLAIN, detect
 from keepstone.retrieval.types import Document
 
