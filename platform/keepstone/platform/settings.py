@@ -133,6 +133,10 @@ class IngestionSettings(_Section):
 
     max_file_mb: int = Field(default=200, ge=1)
     """Largest file, in MiB."""
+    max_archive_files: int = Field(default=2000, ge=1)
+    """How many files an archive may hold."""
+    max_archive_mb: int = Field(default=1024, ge=1)
+    """How much an archive may unpack to, in MiB."""
     max_text_chars: int = Field(default=20_000_000, ge=1000)
     """Longest text taken from one file, in characters; more is refused, which also stops zip bombs."""
     load_timeout_s: float = Field(default=120, gt=0)

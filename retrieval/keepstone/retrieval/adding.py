@@ -5,9 +5,10 @@ Files are taken in some at a time, since each transaction costs as much as a sma
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import islice
 from typing import BinaryIO, Literal
 
 import sqlalchemy as sa
@@ -19,7 +20,6 @@ from keepstone.platform.database.tables import UNFINISHED, DocumentRow, Document
 from keepstone.platform.errors import KeepstoneError
 from keepstone.retrieval import originals
 from keepstone.retrieval.documents import DocumentInfo, document_info
-from keepstone.retrieval.embeddings import batched
 from keepstone.retrieval.names import clean_name, refuse_repeated
 
 # While the last of them get their names, nobody else can write.
@@ -39,7 +39,7 @@ def add_files(
     database: Database,
     blobs: BlobStore,
     collection_id: str,
-    files: Sequence[tuple[str, BinaryIO]],
+    files: Iterable[tuple[str, BinaryIO | KeepstoneError]],
     *,
     max_bytes: int,
     check: Callable[[Session], None],
@@ -50,17 +50,19 @@ def add_files(
         database: where the documents are.
         blobs: where the bytes go.
         collection_id: which the documents belong to.
-        files: name and bytes of each.
+        files: name and bytes of each, read before the next is asked for; an error in the place of bytes is returned.
         max_bytes: of one file.
         check: raises when they may not be added; called in the transaction that adds them.
     """
     added: list[AddedDocument | KeepstoneError] = []
     taken: set[str] = set()
-    for some in batched(files, _AT_ONCE):
+    waiting = iter(files)
+    while True:
         with ExitStack() as received:
-            incoming = [_receive(received, blobs, file, max_bytes, taken) for file in some]
+            incoming = [_receive(received, blobs, file, max_bytes, taken) for file in islice(waiting, _AT_ONCE)]
+            if not incoming:
+                return added
             added += _refer(database, blobs, collection_id, incoming, check)
-    return added
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +72,11 @@ class _Received:
 
 
 def _receive(
-    received: ExitStack, blobs: BlobStore, file: tuple[str, BinaryIO], max_bytes: int, taken: set[str]
+    received: ExitStack, blobs: BlobStore, file: tuple[str, BinaryIO | KeepstoneError], max_bytes: int, taken: set[str]
 ) -> _Received | KeepstoneError:
     name, stream = file
+    if isinstance(stream, KeepstoneError):
+        return stream
     try:
         refuse_repeated(name, taken)
         return _Received(clean_name(name), received.enter_context(blobs.receive(stream, max_bytes=max_bytes)))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import BinaryIO, Literal
@@ -40,6 +40,7 @@ from keepstone.platform.database.tables import (
 from keepstone.platform.errors import Conflict, InvalidInput, KeepstoneError, NotFound, did_you_mean
 from keepstone.retrieval import originals
 from keepstone.retrieval.adding import AddedDocument, add_files
+from keepstone.retrieval.archives import ArchiveLimits, opened
 from keepstone.retrieval.documents import DocumentInfo, document_info
 from keepstone.retrieval.types import Heading, Page
 
@@ -83,6 +84,7 @@ class Library:
         blobs: where the bytes are.
         encoder_version: version of the encoder that new collections are indexed with.
         max_file_bytes: largest file accepted.
+        archives: how much an archive may hold.
         on_change: called after chunks were removed, with the collection's id, so that its indexes follow at once.
     """
 
@@ -93,12 +95,14 @@ class Library:
         *,
         encoder_version: str,
         max_file_bytes: int,
+        archives: ArchiveLimits | None = None,
         on_change: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._database = database
         self._blobs = blobs
         self._encoder_version = encoder_version
         self._max_file_bytes = max_file_bytes
+        self._archives = archives or ArchiveLimits()
         self._on_change = on_change
 
     def create_collection(self, principal: Principal, name: str, description: str = "") -> CollectionInfo:
@@ -183,7 +187,7 @@ class Library:
     def add_documents(
         self, principal: Principal, collection: str, files: Sequence[tuple[str, BinaryIO]]
     ) -> list[AddedDocument | KeepstoneError]:
-        """Store the bytes of files and queue them; the same bytes twice make nothing new.
+        """Store the bytes of files and queue them, each as one document; the same bytes twice make nothing new.
 
         Args:
             principal: who hands them in; needs to write in the collection.
@@ -197,6 +201,29 @@ class Library:
             NotFound: there is no such collection.
             Forbidden: they may not write there.
         """
+        return self._add(principal, collection, files)
+
+    def hand_in(
+        self, principal: Principal, collection: str, files: Iterable[tuple[str, BinaryIO]]
+    ) -> list[tuple[str, AddedDocument | KeepstoneError]]:
+        """Add files as people hand them in: as `add_documents`, and of an archive each member as a document.
+
+        Returns:
+            For each file, or member, its name and what became of it or its error. A member's name begins with that of
+            its archive: `manuals.zip/pumps/p40.md`.
+        """
+        names: list[str] = []
+
+        def noted() -> Iterator[tuple[str, BinaryIO | KeepstoneError]]:
+            for name, stream in opened(files, self._archives):
+                names.append(name)
+                yield name, stream
+
+        return list(zip(names, self._add(principal, collection, noted()), strict=True))
+
+    def _add(
+        self, principal: Principal, collection: str, files: Iterable[tuple[str, BinaryIO | KeepstoneError]]
+    ) -> list[AddedDocument | KeepstoneError]:
         with self._database.reading() as session:
             collection_id = find_collection(session, principal, collection, "write").id
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from keepstone.platform.database.tables import JobState
 from keepstone.ui.runtime import Runtime
+from tests.retrieval.loaders.samples import zip_of
 from tests.stack import WAIT_S, admin
 from tests.ui.served import client_of, key_of
 
@@ -43,6 +44,15 @@ async def test_each_file_has_its_own_outcome(client: httpx.AsyncClient, runtime:
     again = await _upload(client, runtime, "outcomes", {"a/guide.md": GUIDE.encode(), "copy.md": GUIDE.encode()})
     assert [each["outcome"] for each in again["files"]] == ["unchanged", "duplicate"]
     assert again["job_id"] is None
+
+
+async def test_of_an_archive_each_member_has_its_own_outcome(client: httpx.AsyncClient, runtime: Runtime) -> None:
+    packed = zip_of({"guide.md": GUIDE.encode(), "/etc/passwd": b"root"})
+    answer = await _upload(client, runtime, "archives", {"docs.zip": packed, "loose.md": b"# Loose"})
+    assert [each["name"] for each in answer["files"]] == ["docs.zip/guide.md", "docs.zip//etc/passwd", "loose.md"]
+    assert "outcome" not in answer["files"][1]
+    listed = (await client.get("/v1/collections/archives/documents")).json()["data"]
+    assert [(each["name"], each["state"]) for each in listed] == [("docs.zip/guide.md", "ready"), ("loose.md", "ready")]
 
 
 async def test_two_files_of_one_name_in_one_upload_do_not_overwrite_each_other(client: httpx.AsyncClient) -> None:

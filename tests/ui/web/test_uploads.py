@@ -11,6 +11,7 @@ from keepstone.platform.access import Principal
 from keepstone.platform.errors import NotFound
 from keepstone.ui.runtime import Runtime
 from keepstone.ui.web.uploads import add_uploads, prepare_folder
+from tests.retrieval.loaders.samples import zip_of
 from tests.stack import someone
 
 
@@ -56,6 +57,17 @@ def test_what_is_there_already_is_told_and_not_queued(
         "it is here already, unchanged",
         "the same file is here already as “a.md”",
     ]
+
+
+def test_an_archive_is_opened(runtime: Runtime, ann: Principal, folder: Path, collection: str) -> None:
+    data = zip_of({"a/b.md": b"# B", "../c.md": b"# C"})
+    added = add_uploads(runtime.library, ann, collection, [uploaded(folder, "docs.zip", data)], folder)
+    assert [(each.name, each.failed) for each in added.files] == [
+        ("docs.zip/a/b.md", False),
+        ("docs.zip/../c.md", True),
+    ]
+    assert [info.name for info in runtime.library.documents(ann, collection)] == ["docs.zip/a/b.md"]
+    assert len(added.document_ids) == 1
 
 
 def test_one_bad_file_does_not_hold_up_the_others(

@@ -28,6 +28,7 @@ from keepstone.platform.serving.engine import Engine
 from keepstone.platform.serving.handover import Engines
 from keepstone.platform.serving.supervisor import EngineSupervisor
 from keepstone.platform.settings import Settings
+from keepstone.retrieval.archives import ArchiveLimits
 from keepstone.retrieval.encoder import Encoder
 from keepstone.retrieval.encoders import Encoders, open_encoder
 from keepstone.retrieval.indexes.catalog import IndexSet
@@ -156,6 +157,9 @@ def _build(ground: Ground, encoder: Encoder | Encoders | None, resources: ExitSt
         blobs,
         encoder_version=encoders.default.version,
         max_file_bytes=settings.ingestion.max_file_mb * 2**20,
+        archives=ArchiveLimits(
+            max_files=settings.ingestion.max_archive_files, max_bytes=settings.ingestion.max_archive_mb * 2**20
+        ),
         on_change=indexes.notify,
     )
     pool = resources.enter_context(LoadPool(_load_limits(settings)))

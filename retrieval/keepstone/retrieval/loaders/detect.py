@@ -101,14 +101,21 @@ def detect(data: bytes, name: str) -> str:
         if "__substg1.0_".encode("utf-16-le") in data:
             return MSG
         raise _old_office(data, name)
-    for signature, kind in _SIGNATURES:
-        if data.startswith(signature) and not (signature in _WEAK_SIGNATURES and b"\x00" not in data[:64]):
-            raise _unsupported(name, kind)
-    if data[4:8] == b"ftyp":
-        raise _unsupported(name, "a video or HEIC image")
+    _refuse_binary(data, name)
     if _is_mail(data[:65536], PurePath(name).suffix.lower()):
         return EML
     return _detect_text(decode(data[:65536], name) if len(data) > 65536 else decode(data, name), name)
+
+
+def _refuse_binary(data: bytes, name: str) -> None:
+    """Raise for what is known by its first bytes and cannot be read."""
+    for signature, kind in _SIGNATURES:
+        if data.startswith(signature) and not (signature in _WEAK_SIGNATURES and b"\x00" not in data[:64]):
+            raise _unsupported(name, kind)
+    if data[257:262] == b"ustar":
+        raise _archive(name, "tar")
+    if data[4:8] == b"ftyp":
+        raise _unsupported(name, "a video or HEIC image")
 
 
 def _is_mail(data: bytes, ending: str) -> bool:
@@ -149,7 +156,14 @@ def _detect_zip(data: bytes, name: str) -> str:
     for part, kind in _ZIP_KINDS:
         if any(entry.startswith(part) for entry in names):
             raise _unsupported(name, kind)
-    raise UnreadableDocument(f"{shown(name)} is a zip archive", fix="Unpack it and upload the documents in it")
+    raise _archive(name, "zip")
+
+
+def _archive(name: str, kind: str) -> UnreadableDocument:
+    return UnreadableDocument(
+        f"{shown(name)} is a {kind} archive, which is opened only where it is handed in by itself",
+        fix="Unpack it and upload the documents in it",
+    )
 
 
 def _old_office(data: bytes, name: str) -> UnreadableDocument:

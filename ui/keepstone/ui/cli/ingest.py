@@ -59,7 +59,10 @@ def ingest(
     collection: Annotated[str, typer.Option("--collection", "-c", help="Into which collection; made if missing.")],
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until all is read.")] = True,
 ) -> None:
-    """Hand in files and folders. The same file twice makes nothing new; a changed one replaces its passages."""
+    """Hand in files and folders; archives (zip, tar, tar.gz) are opened.
+
+    The same file twice makes nothing new; a changed one replaces its passages.
+    """
     files = find_files(paths)
     with connect() as api:
         work = _hand_in(api, files, collection, wait=wait)
@@ -111,9 +114,11 @@ def _upload(
     api: Api, path: str, files: Sequence[LocalFile], *, max_bytes: int, work: _Work, progress: _Progress
 ) -> None:
     progress.begin("Handing in", len(files))
+    done = 0
     for batch in batches(files, max_bytes):
         work.files += _upload_batch(api, path, batch, max_bytes, work.jobs)
-        progress.show(len(work.files), batch[-1].name)
+        done += len(batch)
+        progress.show(done, batch[-1].name)
 
 
 def _upload_batch(api: Api, path: str, batch: Sequence[LocalFile], max_bytes: int, jobs: list[str]) -> list[_Handed]:

@@ -67,8 +67,9 @@ def list_documents(  # noqa: PLR0917 - FastAPI passes them by name
 async def add_documents(name: str, request: Request, principal: CurrentPrincipal, runtime: TheRuntime) -> Response:
     """Hand in files, as the form field `files`; the form's file names may be paths below a folder.
 
-    The answer tells for each file its `outcome` (`queued`, `unchanged`, `duplicate`) and document, or its `error`, and
-    the `job_id` that reads what was queued; the status is 202 when there is one.
+    Of an archive (zip, tar, tar.gz) each file in it is handed in, as `archive.zip/path/in/it`. The answer tells for
+    each file its `outcome` (`queued`, `unchanged`, `duplicate`) and document, or its `error`, and the `job_id` that
+    reads what was queued; the status is 202 when there is one.
     """
     # Before the body is read: who may not write here need not send 200 MiB to learn it.
     await run_in_threadpool(_check_writable, runtime, principal, name)
@@ -187,8 +188,8 @@ async def _form(request: Request) -> AsyncIterator[FormData]:
 def _add(runtime: Runtime, principal: Principal, collection: str, files: Sequence[UploadFile]) -> list[dict[str, Any]]:
     """Store files; the error of one is that file's alone."""
     named = [(file.filename or "", file.file) for file in files]
-    added = runtime.library.add_documents(principal, collection, named)
-    return [{"name": name} | _outcome(each) for (name, _), each in zip(named, added, strict=True)]
+    added = runtime.library.hand_in(principal, collection, named)
+    return [{"name": name} | _outcome(each) for name, each in added]
 
 
 def _outcome(added: AddedDocument | KeepstoneError) -> dict[str, Any]:

@@ -28,8 +28,11 @@ class Added:
     """Documents that wait to be ingested."""
     files: list[UploadedFile] = field(default_factory=list)
 
-    def note(self, name: str, result: AddedDocument) -> None:
+    def note(self, name: str, result: AddedDocument | KeepstoneError) -> None:
         """Note what the library did with a file."""
+        if isinstance(result, KeepstoneError):
+            self.files.append(UploadedFile(name, str(result), failed=True))
+            return
         message = ""
         if result.outcome == "unchanged":
             message = "it is here already, unchanged"
@@ -74,8 +77,11 @@ def add_uploads(library: Library, principal: Principal, collection: str, uploads
         try:
             refuse_repeated(name or path.name, taken)
             with storage_errors("storing an upload"), path.open("rb") as stream:
-                result = library.add_document(principal, collection, name or path.name, stream)
-            added.note(name or path.name, result)
+                results = library.hand_in(principal, collection, [(name or path.name, stream)])
+            for each, result in results:
+                if isinstance(result, StorageFull):
+                    raise result
+                added.note(each, result)
         except StorageFull:
             raise
         except KeepstoneError as error:
