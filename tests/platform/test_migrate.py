@@ -93,8 +93,8 @@ def test_bytes_of_documents_that_are_there_already_are_listed(both_urls: str) ->
     with database.transaction() as session:
         session.add(PrincipalRow(id="p", name="ann"))
         session.flush()
-        session.add(CollectionRow(id="c", name="c", owner_id="p", encoder="e"))
-        session.flush()
+        execute = session.connection().exec_driver_sql
+        execute("INSERT INTO collections VALUES ('c', 'c', '', 'p', 'e', '2026-01-01 00:00:00')")
         for name, ready, waiting in (("a", "1" * 64, None), ("b", "1" * 64, "2" * 64), ("c", None, "1" * 64)):
             session.add(DocumentRow(collection_id="c", name=name, size=1, sha256=ready, pending_sha256=waiting))
     database.upgrade()

@@ -120,12 +120,24 @@ class EncoderSettings(_Section):
 
 
 class ChunkingSettings(_Section):
-    """How documents are cut."""
+    """How documents are cut, in collections without a choice of their own (`keepstone collections rechunk`)."""
 
+    chunker: Literal["structure", "tokens", "recursive"] = "structure"
+    """`structure`: along headings, tables, lists and code, which stay whole where they fit. `tokens`: every so many
+    tokens. `recursive`: at paragraphs, else lines, else sentences, else words."""
     max_tokens: int = Field(default=200, ge=32, le=4096)
     """Longest chunk, in tokens of the encoder."""
     overlap_tokens: int = Field(default=0, ge=0)
-    """How many tokens neighbouring chunks of the same section share."""
+    """How many tokens neighbouring chunks share, with `structure` those of the same section."""
+    context: Literal["headings", "none"] = "headings"
+    """What is indexed with the text of a chunk: the document's title and the headings that it stands under, or
+    nothing."""
+
+    @model_validator(mode="after")
+    def _check_overlap(self) -> ChunkingSettings:
+        if self.overlap_tokens * 2 > self.max_tokens:
+            raise ValueError("overlap_tokens may be at most half of max_tokens")
+        return self
 
 
 class IngestionSettings(_Section):
@@ -292,8 +304,6 @@ class Settings(BaseSettings):
                 f"app.require_sign_in is off but app.host is {self.app.host!r}: "
                 "without sign-in only a loopback address such as 127.0.0.1 is allowed"
             )
-        if self.chunking.overlap_tokens * 2 > self.chunking.max_tokens:
-            raise ValueError("chunking.overlap_tokens may be at most half of chunking.max_tokens")
         return self
 
     @property

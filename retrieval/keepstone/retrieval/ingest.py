@@ -7,7 +7,7 @@ done, and what was encoded before is found in the cache. One file's error is tha
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -36,7 +36,7 @@ from keepstone.platform.errors import Cancelled, KeepstoneError, StorageFull, Un
 from keepstone.platform.jobs import JobInfo, Jobs
 from keepstone.platform.settings import ChunkingSettings
 from keepstone.retrieval import embeddings, originals
-from keepstone.retrieval.chunking import CHUNKER_VERSION, split
+from keepstone.retrieval.chunking import Chunker, choose, chunking_of, describe, open_chunker
 from keepstone.retrieval.embeddings import batched
 from keepstone.retrieval.encoder import Encoder
 from keepstone.retrieval.encoders import Encoders
@@ -67,6 +67,15 @@ class _Loaded:
     chunks: list[Chunk]
 
 
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """How the documents of a collection become passages."""
+
+    encoder: Encoder
+    chunking: ChunkingSettings
+    chunker: Chunker
+
+
 class Ingestion:
     """The job kind `ingest`.
 
@@ -76,7 +85,7 @@ class Ingestion:
         pool: loads files in processes that may be killed.
         encoders: make the vectors; each collection has its own.
         indexes: told when there is something new.
-        chunking: sizes of the chunks.
+        chunking: how documents are cut, in collections without a choice of their own.
         jobs: where the work is queued; this object registers itself there.
     """
 
@@ -100,11 +109,6 @@ class Ingestion:
         self._jobs = jobs
         jobs.register(KIND, self, own_progress=True)
 
-    @property
-    def chunker(self) -> str:
-        """Name, version and sizes of the chunker, for provenance."""
-        return f"{CHUNKER_VERSION} max={self._chunking.max_tokens} overlap={self._chunking.overlap_tokens}"
-
     def submit(self, principal: Principal, collection: str, document_ids: Sequence[str]) -> str:
         """Queue the ingestion of documents that the library holds as `queued`; return the job's id."""
         with self._database.transaction() as session:
@@ -116,6 +120,30 @@ class Ingestion:
                 collection_id=collection_id,
                 session=session,
             )
+
+    def rechunk(self, principal: Principal, collection: str, chunking: Mapping[str, Any]) -> list[str]:
+        """Let the documents of a collection be cut in another way, those that are there and those to come.
+
+        A document's old chunks are searched until its new ones take their place, as when a file has changed.
+
+        Args:
+            principal: needs to own the collection.
+            collection: name or id.
+            chunking: what is to be otherwise than in the settings, as `chunking.choose` reads it; where nothing is, the
+                collection follows the settings again.
+
+        Returns:
+            The ids of the jobs that do it; none where there are no documents.
+
+        Raises:
+            InvalidInput: there is no such option, or it cannot have that value.
+        """
+        chosen = choose(self._chunking, chunking).model_dump() if chunking else None
+        with self._database.transaction() as session:
+            row = find_collection(session, principal, collection, "own")
+            row.chunking = chosen
+            # Also those that a job at work has done already: it will not come back to them.
+            return self._submit_all(session, {row.id: _requeue_all(session, row.id)}, principal.id)
 
     def resume(self) -> list[str]:
         """Queue what waits without a job, and what another encoder made; return the new jobs' ids.
@@ -133,14 +161,18 @@ class Ingestion:
                 log.info("encoder_changed", collection=collection.name, encoder=default)
                 _requeue_all(session, collection.id)
                 collection.encoder = default
-            waiting = _without_job(session)
-            return [
-                self._jobs.submit(
-                    KIND, {"documents": list(ids)}, principal_id=None, collection_id=collection_id, session=session
-                )
-                for collection_id, all_ids in waiting.items()
-                for ids in batched(all_ids, _JOB_DOCUMENTS)
-            ]
+            return self._submit_all(session, _without_job(session), None)
+
+    def _submit_all(
+        self, session: Session, waiting: Mapping[str, Sequence[str]], principal_id: str | None
+    ) -> list[str]:
+        return [
+            self._jobs.submit(
+                KIND, {"documents": list(ids)}, principal_id=principal_id, collection_id=collection_id, session=session
+            )
+            for collection_id, all_ids in waiting.items()
+            for ids in batched(all_ids, _JOB_DOCUMENTS)
+        ]
 
     def plan(self, job: JobInfo) -> list[Any]:
         """Cut the job into units `[first, ids]`, each few enough documents that their chunks fit into memory."""
@@ -170,16 +202,16 @@ class Ingestion:
     def run(self, job: JobInfo, unit: Any) -> None:
         """Bring the documents of one unit into the collection; those that are done already are passed over."""
         first, document_ids = unit
-        encoder = self._encoder_of(job)
+        way = self._way(job)
         total = len(job.args["documents"])
         done = first
-        for group in self._groups(self._load_all(job, encoder, self._claim(document_ids))):
+        for group in self._groups(self._load_all(job, way, self._claim(document_ids))):
             self._set_state([each.document_id for each in group], DocumentState.ENCODING)
-            self._encode(job, encoder, [chunk.indexed_text for each in group for chunk in each.chunks])
+            self._encode(job, way.encoder, [chunk.indexed_text for each in group for chunk in each.chunks])
             job.check_cancelled()
             with self._database.transaction() as session:
                 self._database.lock_changes(session)
-                replaced = [self._replace(session, each) for each in group]
+                replaced = [self._replace(session, way, each) for each in group]
             originals.release(self._database, self._blobs, replaced)
             done += len(group)
             job.progress(done, total)
@@ -212,24 +244,22 @@ class Ingestion:
                 row.state = DocumentState.LOADING
             return [(row.id, str(row.pending_sha256), row.name) for row in rows]
 
-    def _encoder_of(self, job: JobInfo) -> Encoder:
+    def _way(self, job: JobInfo) -> _Way:
         with self._database.reading() as session:
-            version = session.scalar(sa.select(CollectionRow.encoder).where(CollectionRow.id == job.collection_id))
-        return self._encoders.get(version) if version else self._encoders.default
+            collection = session.get(CollectionRow, job.collection_id)
+            version = collection.encoder if collection else self._encoders.default.version
+            chunking = chunking_of(collection, self._chunking) if collection else self._chunking
+        encoder = self._encoders.get(version)
+        return _Way(encoder, chunking, open_chunker(chunking, encoder))
 
-    def _load_all(self, job: JobInfo, encoder: Encoder, pending: Sequence[tuple[str, str, str]]) -> Iterator[_Loaded]:
+    def _load_all(self, job: JobInfo, way: _Way, pending: Sequence[tuple[str, str, str]]) -> Iterator[_Loaded]:
         def load(item: tuple[str, str, str]) -> _Loaded | None:
             job.check_cancelled()
             document_id, sha256, name = item
             try:
                 with self._blobs.local_path(sha256) as path:
                     document = self._pool.load(path, name)
-                chunks = split(
-                    document,
-                    max_tokens=min(self._chunking.max_tokens, encoder.max_tokens),
-                    overlap_tokens=self._chunking.overlap_tokens,
-                    tokenizer=encoder,
-                )
+                chunks = way.chunker.split(document, way.encoder)
             except (Cancelled, StorageFull, Unavailable):
                 raise
             except KeepstoneError as error:
@@ -263,14 +293,16 @@ class Ingestion:
             with self._database.transaction() as session:
                 embeddings.store(session, embedded.new_rows)
 
-    def _replace(self, session: Session, loaded: _Loaded) -> str | None:
+    def _replace(self, session: Session, way: _Way, loaded: _Loaded) -> str | None:
         """Put the new version in the place of the old one, whose bytes it names."""
         row = session.get(DocumentRow, loaded.document_id)
         if row is None or row.pending_sha256 != loaded.sha256:
             return None  # deleted, or changed once more, while it was being read
-        version = session.get_one(CollectionRow, row.collection_id).encoder
+        collection = session.get_one(CollectionRow, row.collection_id)
+        if chunking_of(collection, self._chunking) != way.chunking:
+            raise Unavailable(f"{row.name!r} is to be cut in another way since", fix="That is done now")
         hashes = [embeddings.text_hash(chunk.indexed_text) for chunk in loaded.chunks]
-        if embeddings.missing(session, version, hashes):
+        if embeddings.missing(session, collection.encoder, hashes):
             # They went as garbage since they were asked for, or the collection was switched to another encoder.
             raise Unavailable(f"Vectors of {row.name!r} went meanwhile", fix="They are made again")
         remove_chunks(session, row)
@@ -287,7 +319,7 @@ class Ingestion:
         row.pages = [list(asdict(page).values()) for page in document.pages]
         row.headings = [list(asdict(heading).values()) for heading in document.headings]
         row.media_type, row.title, row.language = document.media_type, document.title, document.language
-        row.parser, row.chunker = document.parser, self.chunker
+        row.parser, row.chunker = document.parser, describe(way.chunker)
         row.details = dict(document.details)
         replaced = row.sha256
         row.sha256, row.pending_sha256 = loaded.sha256, None
@@ -327,14 +359,18 @@ class Ingestion:
             )
 
 
-def _requeue_all(session: Session, collection_id: str) -> None:
+def _requeue_all(session: Session, collection_id: str) -> Sequence[str]:
+    """Queue every document that was ready once, and return their ids."""
+    were_ready = (DocumentRow.collection_id == collection_id, DocumentRow.sha256.is_not(None))
     session.execute(
         sa.update(DocumentRow)
-        .where(DocumentRow.collection_id == collection_id, DocumentRow.sha256.is_not(None))
+        .where(*were_ready)
         .values(
             state=DocumentState.QUEUED, pending_sha256=sa.func.coalesce(DocumentRow.pending_sha256, DocumentRow.sha256)
         )
     )
+    oldest_first = sa.select(DocumentRow.id).where(*were_ready).order_by(DocumentRow.created_at, DocumentRow.id)
+    return session.scalars(oldest_first).all()
 
 
 def _without_job(session: Session) -> dict[str, list[str]]:

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import BinaryIO, Literal
+from typing import Any, BinaryIO, Final, Literal
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -38,15 +38,18 @@ from keepstone.platform.database.tables import (
     PrincipalRow,
 )
 from keepstone.platform.errors import Conflict, InvalidInput, KeepstoneError, NotFound, did_you_mean
+from keepstone.platform.settings import ChunkingSettings
 from keepstone.retrieval import originals
 from keepstone.retrieval.adding import AddedDocument, add_files
 from keepstone.retrieval.archives import ArchiveLimits, opened
+from keepstone.retrieval.chunking import choose, chunking_of
 from keepstone.retrieval.documents import DocumentInfo, document_info
 from keepstone.retrieval.types import Heading, Page
 
 _COLLECTION_NAME = re.compile(r"\w[\w .-]{0,62}", re.UNICODE)
 # Well below the smallest limit on bound variables of a statement.
 _IDS_PER_STATEMENT = 5000
+DEFAULT_CHUNKING: Final = ChunkingSettings()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,10 @@ class CollectionInfo:
     chunks: int
     encoder: str
     """Version of the encoder that it is searched with."""
+    chunking: ChunkingSettings
+    """How documents are cut that come in now."""
+    own_chunking: bool
+    """Whether that is its own choice; otherwise it follows the settings."""
     can_write: bool
     can_delete: bool
     """Whether the collection itself, and who may use it, is theirs to change."""
@@ -83,6 +90,7 @@ class Library:
         database: where the rows are.
         blobs: where the bytes are.
         encoder_version: version of the encoder that new collections are indexed with.
+        chunking: how the documents of collections without a choice of their own are cut.
         max_file_bytes: largest file accepted.
         archives: how much an archive may hold.
         on_change: called after chunks were removed, with the collection's id, so that its indexes follow at once.
@@ -94,6 +102,7 @@ class Library:
         blobs: BlobStore,
         *,
         encoder_version: str,
+        chunking: ChunkingSettings = DEFAULT_CHUNKING,
         max_file_bytes: int,
         archives: ArchiveLimits | None = None,
         on_change: Callable[[str], None] = lambda _: None,
@@ -101,15 +110,25 @@ class Library:
         self._database = database
         self._blobs = blobs
         self._encoder_version = encoder_version
+        self._chunking = chunking
         self._max_file_bytes = max_file_bytes
         self._archives = archives or ArchiveLimits()
         self._on_change = on_change
 
-    def create_collection(self, principal: Principal, name: str, description: str = "") -> CollectionInfo:
+    def create_collection(
+        self, principal: Principal, name: str, description: str = "", *, chunking: Mapping[str, Any] | None = None
+    ) -> CollectionInfo:
         """Make an empty collection that `principal` owns.
 
+        Args:
+            principal: who makes it.
+            name: not taken yet.
+            description: what is in it.
+            chunking: in what its documents are to be cut otherwise than the settings say, as `chunking.choose` reads
+                it; None: in nothing, now and when the settings change.
+
         Raises:
-            InvalidInput: the name cannot be used.
+            InvalidInput: the name cannot be used, or chunking cannot be set so.
             Conflict: it is taken.
         """
         name = unicodedata.normalize("NFC", name).strip()
@@ -119,25 +138,30 @@ class Library:
                 fix="Use 1 to 63 letters, digits, spaces, dots, dashes or underscores; begin with a letter or digit",
             )
         principal.needs_scope("write")
+        chosen = choose(self._chunking, chunking).model_dump() if chunking else None
         with self._database.transaction() as session:
             if session.scalar(sa.select(CollectionRow.id).where(CollectionRow.name == name)):
                 raise Conflict(f"A collection named {name!r} exists already", fix="Choose another name")
             row = CollectionRow(
-                name=name, description=description, owner_id=principal.id, encoder=self._encoder_version
+                name=name,
+                description=description,
+                owner_id=principal.id,
+                encoder=self._encoder_version,
+                chunking=chosen,
             )
             session.add(row)
             session.flush()
-            return _collection_infos(session, principal, [row])[0]
+            return self._infos(session, principal, [row])[0]
 
     def collections(self, principal: Principal) -> list[CollectionInfo]:
         """Return every collection that `principal` may read, by name."""
         with self._database.reading() as session:
-            return _collection_infos(session, principal, readable_collections(session, principal))
+            return self._infos(session, principal, readable_collections(session, principal))
 
     def collection(self, principal: Principal, name: str) -> CollectionInfo:
         """Return one collection by name or id."""
         with self._database.reading() as session:
-            return _collection_infos(session, principal, [find_collection(session, principal, name)])[0]
+            return self._infos(session, principal, [find_collection(session, principal, name)])[0]
 
     def delete_collection(self, principal: Principal, name: str) -> None:
         """Remove a collection with all its documents; only its owner and administrators may."""
@@ -360,6 +384,35 @@ class Library:
                 row.pending_sha256 = row.pending_sha256 or row.sha256
             return [row.id for row in rows]
 
+    def _infos(self, session: Session, principal: Principal, rows: list[CollectionRow]) -> list[CollectionInfo]:
+        passages = sa.func.coalesce(sa.func.sum(DocumentRow.chunk_count), 0)
+        found = session.execute(
+            sa.select(DocumentRow.collection_id, sa.func.count(), passages)
+            .where(DocumentRow.collection_id.in_([row.id for row in rows]))
+            .group_by(DocumentRow.collection_id)
+        )
+        counts = {collection_id: (documents, chunks) for collection_id, documents, chunks in found}
+        infos: list[CollectionInfo] = []
+        for row in rows:
+            documents, chunks = counts.get(row.id, (0, 0))
+            allowed = allowed_actions(session, principal, row)
+            infos.append(
+                CollectionInfo(
+                    id=row.id,
+                    name=row.name,
+                    description=row.description,
+                    documents=documents,
+                    chunks=int(chunks),
+                    encoder=row.encoder,
+                    chunking=chunking_of(row, self._chunking),
+                    own_chunking=row.chunking is not None,
+                    can_write="write" in allowed,
+                    can_delete="own" in allowed,
+                    created_at=row.created_at,
+                )
+            )
+        return infos
+
 
 def remove_chunks(session: Session, document: DocumentRow) -> int:
     """Delete a document's chunks and tell the indexes; the caller holds `Database.lock_changes`.
@@ -405,34 +458,3 @@ def _principal_named(session: Session, name: str) -> PrincipalRow:
     if row is None:
         raise NotFound(f"Nobody is named {name!r}", fix="Add them: `keepstone keys create --for NAME`")
     return row
-
-
-def _collection_infos(session: Session, principal: Principal, rows: list[CollectionRow]) -> list[CollectionInfo]:
-    counts = {
-        collection_id: (documents, chunks)
-        for collection_id, documents, chunks in session.execute(
-            sa.select(
-                DocumentRow.collection_id, sa.func.count(), sa.func.coalesce(sa.func.sum(DocumentRow.chunk_count), 0)
-            )
-            .where(DocumentRow.collection_id.in_([row.id for row in rows]))
-            .group_by(DocumentRow.collection_id)
-        )
-    }
-    infos: list[CollectionInfo] = []
-    for row in rows:
-        documents, chunks = counts.get(row.id, (0, 0))
-        allowed = allowed_actions(session, principal, row)
-        infos.append(
-            CollectionInfo(
-                id=row.id,
-                name=row.name,
-                description=row.description,
-                documents=documents,
-                chunks=int(chunks),
-                encoder=row.encoder,
-                can_write="write" in allowed,
-                can_delete="own" in allowed,
-                created_at=row.created_at,
-            )
-        )
-    return infos

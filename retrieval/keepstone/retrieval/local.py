@@ -206,6 +206,7 @@ def open_retrieval(
                 database,
                 blobs,
                 encoder_version=encoders.default.version,
+                chunking=chunking,
                 max_file_bytes=ingestion.max_file_mb * 2**20,
                 on_change=follow,
             ),

@@ -12,6 +12,7 @@ from keepstone.platform.settings import default_home
 from keepstone.ui.cli import ingest
 from keepstone.ui.cli.files import LocalFile
 from keepstone.ui.running import lock_path
+from tests.stack import WAIT_S
 from tests.ui.cli.conftest import ANSWER, App, Keepstone, parsed
 
 
@@ -109,6 +110,19 @@ def test_collections_and_documents_come_and_go(keepstone: Keepstone, folder: Pat
     assert "--yes" in keepstone("collections", "delete", "manual").stderr
     assert keepstone("collections", "delete", "manual", "-y").exit_code == 0
     assert parsed(keepstone("collections", "list", "--json")) == []
+
+
+def test_a_collection_is_cut_in_its_own_way(keepstone: Keepstone, running: App, folder: Path) -> None:
+    made = keepstone("collections", "create", "manual", "--chunker", "tokens", "--set", "max_tokens=40", "--json")
+    assert parsed(made)["chunking"]["max_tokens"] == 40
+    assert keepstone("collections", "rechunk", "manual").stdout.startswith("'manual' has no documents yet")
+    keepstone("ingest", folder, "-c", "manual")
+    [job] = parsed(keepstone("collections", "rechunk", "manual", "--chunker", "recursive", "--json"))["jobs"]
+    assert running.runtime.jobs.wait(job, WAIT_S).state == "succeeded"
+    assert parsed(keepstone("collections", "list", "--json"))[0]["chunking"]["chunker"] == "recursive"
+    wrong = keepstone("collections", "rechunk", "manual", "--set", "max_tokens")
+    assert wrong.exit_code == 1
+    assert "NAME=VALUE" in wrong.stderr
 
 
 @pytest.mark.usefixtures("running")

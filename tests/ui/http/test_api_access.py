@@ -31,6 +31,7 @@ _BODIES: dict[str, object] = {
     "/v1/chat/completions": {"model": "secret", "messages": [{"role": "user", "content": "Hello?"}]},
     "/v1/search": {"query": "warranty", "collections": ["secret"]},
     "/v1/collections": {"name": "new"},
+    "/v1/collections/{name}/chunking": {"chunker": "recursive"},
     "/v1/collections/{name}/grants": {"principal": "mallory", "role": "owner"},
     "/v1/answers/{answer_id}/feedback": {"rating": 1},
     "/v1/datasets": {"collection": "secret"},

@@ -7,7 +7,7 @@ import pytest
 from fastapi import FastAPI
 
 from keepstone.ui.runtime import Runtime
-from tests.stack import admin, ingest
+from tests.stack import WAIT_S, admin, ingest
 from tests.ui.served import client_of, key_of
 
 QUESTION = {"messages": [{"role": "user", "content": "How long does the warranty last?"}]}
@@ -33,6 +33,22 @@ async def test_a_collection_is_made_read_granted_and_deleted(
     assert "reader" in wrong.json()["error"]["fix"]
     assert (await client.delete("/v1/collections/Ordner 1")).status_code == 204
     assert (await client.get("/v1/collections/Ordner 1")).status_code == 404
+
+
+async def test_a_collection_has_its_own_way_of_cutting(client: httpx.AsyncClient, runtime: Runtime) -> None:
+    small = {"chunker": "tokens", "max_tokens": 40}
+    made = (await client.post("/v1/collections", json={"name": "cut", "chunking": small})).json()
+    assert made["own_chunking"]
+    assert made["chunking"].items() >= small.items()
+    ingest(runtime, admin(runtime), "cut", {"a.txt": b"The lamp lasts 900 hours. " * 40})
+    changed = await client.put("/v1/collections/cut/chunking", json={"chunker": "recursive"})
+    assert changed.status_code == 202
+    [job] = changed.json()["jobs"]
+    assert runtime.jobs.wait(job, WAIT_S).state == "succeeded"
+    assert (await client.get("/v1/collections/cut")).json()["chunking"]["chunker"] == "recursive"
+    wrong = await client.put("/v1/collections/cut/chunking", json={"chunker": "axe"})
+    assert wrong.status_code == 400
+    assert "recursive" in wrong.json()["error"]["message"]
 
 
 async def test_an_answer_keeps_its_provenance_and_takes_one_rating(

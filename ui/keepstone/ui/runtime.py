@@ -156,6 +156,7 @@ def _build(ground: Ground, encoder: Encoder | Encoders | None, resources: ExitSt
         database,
         blobs,
         encoder_version=encoders.default.version,
+        chunking=settings.chunking,
         max_file_bytes=settings.ingestion.max_file_mb * 2**20,
         archives=ArchiveLimits(
             max_files=settings.ingestion.max_archive_files, max_bytes=settings.ingestion.max_archive_mb * 2**20

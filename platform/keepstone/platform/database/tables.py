@@ -127,6 +127,8 @@ class CollectionRow(Base):
     owner_id: Mapped[str] = mapped_column(sa.ForeignKey("principals.id"), index=True)
     encoder: Mapped[str]
     """Version of the encoder that its searches use, as `Encoder.version` gives it."""
+    chunking: Mapped[dict[str, Any] | None] = mapped_column(sa.JSON(none_as_null=True))
+    """How its documents are cut, as `ChunkingSettings` has it; null: as the settings say."""
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
 
 

@@ -1,6 +1,7 @@
-"""Documents into chunks: `split(document, max_tokens=..., overlap_tokens=..., tokenizer=...)`."""
+"""Documents into chunks: `open_chunker(settings, encoder).split(document, encoder)`."""
 
-from keepstone.retrieval.chunking.split import CHUNKER_VERSION, split
+from keepstone.retrieval.chunking.base import Chunker
+from keepstone.retrieval.chunking.registry import CHUNKERS, choose, chunking_of, describe, open_chunker
 from keepstone.retrieval.chunking.tokens import TokenOffsets, WordOffsets
 
-__all__ = ["CHUNKER_VERSION", "TokenOffsets", "WordOffsets", "split"]
+__all__ = ["CHUNKERS", "Chunker", "TokenOffsets", "WordOffsets", "choose", "chunking_of", "describe", "open_chunker"]

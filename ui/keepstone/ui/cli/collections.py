@@ -1,4 +1,4 @@
-"""`keepstone collections`: list, create, delete, grant, revoke."""
+"""`keepstone collections`: list, create, rechunk, delete, grant, revoke."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 import typer
 
+from keepstone.platform.errors import InvalidInput
 from keepstone.ui.cli.client import connect
 from keepstone.ui.cli.confirm import Yes, confirm
 from keepstone.ui.cli.output import ago, emit, table
@@ -14,6 +15,12 @@ from keepstone.ui.cli.output import ago, emit, table
 app = typer.Typer(help="Sets of documents that are asked together.", no_args_is_help=True)
 Name = Annotated[str, typer.Argument(help="Name of the collection.")]
 Person = Annotated[str, typer.Argument(help="Name of the principal.")]
+ChunkerName = Annotated[
+    str | None, typer.Option("--chunker", help="What cuts its documents, as the setting chunking.chunker has it.")
+]
+Options = Annotated[
+    list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A setting of chunking, such as max_tokens=300.")
+]
 
 
 @app.command("list")
@@ -27,21 +34,38 @@ def list_() -> None:
             each["documents"],
             each["chunks"],
             each["encoder"],
+            each["chunking"]["chunker"],
             ago(each["created_at"]),
             each["description"],
         )
         for each in found
     ]
     empty = "No collections yet. Make one: keepstone ingest PATH --collection NAME"
-    emit(found, lambda: table(["Name", ">Documents", ">Passages", "Encoder", "Made", "Description"], rows, empty=empty))
+    heads = ["Name", ">Documents", ">Passages", "Encoder", "Chunker", "Made", "Description"]
+    emit(found, lambda: table(heads, rows, empty=empty))
 
 
 @app.command()
-def create(name: Name, description: Annotated[str, typer.Option("--description", help="What is in it.")] = "") -> None:
+def create(
+    name: Name,
+    description: Annotated[str, typer.Option("--description", help="What is in it.")] = "",
+    chunker: ChunkerName = None,
+    options: Options = None,
+) -> None:
     """Make an empty collection."""
+    order = {"name": name, "description": description, "chunking": _chunking(chunker, options)}
     with connect() as api:
-        made = api.post("/v1/collections", {"name": name, "description": description})
+        made = api.post("/v1/collections", order)
     emit(made, f"Made the collection {made['name']!r}.")
+
+
+@app.command()
+def rechunk(name: Name, chunker: ChunkerName = None, options: Options = None) -> None:
+    """Cut the documents of a collection in another way; without options, as the settings say."""
+    with connect() as api:
+        ordered = api.put(f"/v1/collections/{quote(name, safe='')}/chunking", _chunking(chunker, options))
+    watch = f"Its old passages are found until the new ones are there. Watch: keepstone jobs list --collection {name!r}"
+    emit(ordered, watch if ordered["jobs"] else f"{name!r} has no documents yet; those to come are cut so.")
 
 
 @app.command()
@@ -73,3 +97,13 @@ def revoke(name: Name, whom: Person) -> None:
     with connect() as api:
         api.delete(f"/v1/collections/{quote(name, safe='')}/grants/{quote(whom, safe='')}")
     emit({"collection": name, "principal": whom}, f"{whom} has no role in {name!r} any more.")
+
+
+def _chunking(chunker: str | None, options: list[str] | None) -> dict[str, str]:
+    chosen = {} if chunker is None else {"chunker": chunker}
+    for option in options or ():
+        name, equals, value = option.partition("=")
+        if not equals:
+            raise InvalidInput(f"--set {option} has no value", fix="Write --set NAME=VALUE, such as max_tokens=300")
+        chosen[name.strip()] = value.strip()
+    return chosen

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
@@ -19,6 +19,9 @@ class NewCollection(BaseModel, extra="forbid"):
 
     name: Annotated[str, Field(max_length=200)]
     description: Annotated[str, Field(max_length=2000)] = ""
+    chunking: dict[str, Any] = {}
+    """In what its documents are to be cut otherwise than the settings say: names and values as under `chunking` in
+    the settings."""
 
 
 class NewGrant(BaseModel, extra="forbid"):
@@ -39,13 +42,24 @@ def list_collections(principal: CurrentPrincipal, runtime: TheRuntime) -> Listin
 @router.post("", status_code=201)
 def create_collection(new: NewCollection, principal: CurrentPrincipal, runtime: TheRuntime) -> CollectionInfo:
     """Make an empty collection."""
-    return runtime.library.create_collection(principal, new.name, new.description)
+    return runtime.library.create_collection(principal, new.name, new.description, chunking=new.chunking)
 
 
 @router.get("/{name}")
 def get_collection(name: str, principal: CurrentPrincipal, runtime: TheRuntime) -> CollectionInfo:
     """Return one collection, by name or id."""
     return runtime.library.collection(principal, name)
+
+
+@router.put("/{name}/chunking", status_code=202)
+def rechunk(
+    name: str, chunking: dict[str, Any], principal: CurrentPrincipal, runtime: TheRuntime
+) -> dict[str, list[str]]:
+    """Have the documents of a collection cut in another way: `{}` is as the settings say.
+
+    The answer has the `jobs` that do it; until they come to a document, its old passages are found.
+    """
+    return {"jobs": runtime.ingestion.rechunk(principal, name, chunking)}
 
 
 @router.delete("/{name}", status_code=204, response_class=Response)

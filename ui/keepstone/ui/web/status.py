@@ -166,7 +166,8 @@ def _facts(facts: dict[str, str]) -> Markup:
 def _collections(infos: list[CollectionInfo]) -> Markup:
     if not infos:
         return element("p", "None yet. ", element("a", "Create one", href="#documents"), ".", class_="note")
-    head = element("tr", *[element("th", each, scope="col") for each in ("Name", "Documents", "Passages", "Encoder")])
+    heads = ("Name", "Documents", "Passages", "Encoder", "Chunker")
+    head = element("tr", *[element("th", each, scope="col") for each in heads])
     rows = [
         element(
             "tr",
@@ -174,6 +175,7 @@ def _collections(infos: list[CollectionInfo]) -> Markup:
             element("td", f"{info.documents:,}", class_="number"),
             element("td", f"{info.chunks:,}", class_="number"),
             element("td", info.encoder.partition("@")[0], title=info.encoder),
+            element("td", info.chunking.chunker),
         )
         for info in infos
     ]

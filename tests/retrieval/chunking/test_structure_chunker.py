@@ -10,51 +10,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keepstone.platform.errors import InvalidInput
-from keepstone.retrieval.chunking import WordOffsets, split
+from keepstone.retrieval.chunking import WordOffsets
 from keepstone.retrieval.chunking.breaks import sentences
-from keepstone.retrieval.chunking.split import context_of
+from keepstone.retrieval.chunking.context import context_of
+from keepstone.retrieval.chunking.structure import Structure
 from keepstone.retrieval.chunking.tokens import TokenCounter
-from keepstone.retrieval.loaders.markdown import find_headings
-from keepstone.retrieval.loaders.writer import close_headings
 from keepstone.retrieval.types import Chunk, Document, Page
-
-_WORDS = st.sampled_from(
-    [
-        *["the", "pump", "must", "be", "cleaned", "daily.", "e.g.", "Dr.", "3.5", "why?"],
-        "清洗",
-        "水泵。每天！",
-        "“好”",
-        "、",
-        "......",
-        "ß\u0301",
-    ]
-)
-_LINE = st.lists(_WORDS, max_size=12).map(" ".join)
-_BLOCK = st.one_of(
-    _LINE,
-    st.tuples(st.integers(1, 6), _LINE).map(lambda pair: "#" * pair[0] + " " + pair[1]),
-    st.lists(_LINE, min_size=1, max_size=6).map(lambda lines: "\n".join(f"- {line}" for line in lines)),
-    st.lists(_LINE, min_size=2, max_size=6).map(
-        lambda lines: "\n".join([f"| {lines[0]} | x |", "| --- | --- |", *(f"| {line} | y |" for line in lines[1:])])
-    ),
-    st.lists(_LINE, min_size=1, max_size=6).map(lambda lines: "```\n" + "\n".join(lines) + "\n```"),
-    st.text(max_size=40),
-)
-_TEXT = st.lists(_BLOCK, max_size=14).flatmap(
-    lambda blocks: st.sampled_from(["\n\n", "\n"]).map(lambda s: s.join(blocks))
-)
-
-
-def _document(text: str, title: str = "Manual") -> Document:
-    headings = close_headings(list(find_headings(text)), len(text))
-    return Document(text, "text/markdown", "test", title, headings=headings)
+from tests.retrieval.chunking.texts import TEXTS, document_of
 
 
 def _split(text: str, max_tokens: int = 40, overlap_tokens: int = 0) -> list[Chunk]:
-    return split(_document(text), max_tokens=max_tokens, overlap_tokens=overlap_tokens, tokenizer=WordOffsets())
+    return Structure(max_tokens, overlap_tokens).split(document_of(text), WordOffsets())
 
 
-@given(text=_TEXT, max_tokens=st.integers(1, 60), overlap=st.integers(0, 30))
+@given(text=TEXTS, max_tokens=st.integers(1, 60), overlap=st.integers(0, 30))
 def test_chunks_are_exact_complete_ordered_and_bounded(text: str, max_tokens: int, overlap: int) -> None:
     overlap = min(overlap, max_tokens // 2)
     chunks = _split(text, max_tokens, overlap)
@@ -183,7 +152,7 @@ def test_overlap_begins_at_a_sentence_and_stays_in_its_section() -> None:
 def test_page_of_a_chunk_is_that_of_its_start() -> None:
     text = f"{_sentences(8)}\n\n{_sentences(8)}"
     document = Document(text, "application/pdf", "test", pages=(Page(4, 0, 200), Page(5, 200, len(text))))
-    chunks = split(document, max_tokens=60, overlap_tokens=0, tokenizer=WordOffsets())
+    chunks = Structure(max_tokens=60).split(document, WordOffsets())
     assert [chunk.page for chunk in chunks] == [4 if chunk.start < 200 else 5 for chunk in chunks]
     assert {chunk.page for chunk in chunks} == {4, 5}
 
@@ -198,7 +167,7 @@ def test_tokens_that_share_a_character_stay_together() -> None:
         def offsets(self, text: str) -> np.ndarray:
             return np.repeat(np.arange(len(text), dtype=np.int64), 4)
 
-    chunks = split(_document("\U0001f600" * 5), max_tokens=2, overlap_tokens=1, tokenizer=Bytes())
+    chunks = Structure(max_tokens=2, overlap_tokens=1).split(document_of("\U0001f600" * 5), Bytes())
     assert [chunk.text for chunk in chunks] == ["\U0001f600"] * 5
 
 
