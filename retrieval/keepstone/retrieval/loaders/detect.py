@@ -13,6 +13,7 @@ from pathlib import PurePath
 
 from keepstone.platform.errors import UnreadableDocument
 from keepstone.retrieval.loaders.base import SUPPORTED, empty, shown
+from keepstone.retrieval.loaders.code_languages import language_of
 from keepstone.retrieval.loaders.encoding import decode
 
 PDF = "application/pdf"
@@ -21,6 +22,7 @@ EML = "message/rfc822"
 MSG = "application/vnd.ms-outlook"
 HTML = "text/html"
 MARKDOWN = "text/markdown"
+SOURCE = "text/x-source-code"
 PLAIN = "text/plain"
 PASSAGE = "application/vnd.keepstone.passage+json"
 PASSAGE_START = '{"keepstone": "passage/1", '
@@ -136,6 +138,8 @@ def _detect_text(text: str, name: str) -> str:
     named = _BY_ENDING.get(ending)
     if _HTML_START.match(text) or (named == HTML and _ANY_TAG.search(text)):
         return HTML
+    if language_of(name, text[:200].partition("\n")[0]):
+        return SOURCE
     if named == MARKDOWN or (ending in _NOT_TEXT_ENDINGS and _MARKDOWN_LOOKS.search(text)):
         return MARKDOWN
     return PLAIN

@@ -10,7 +10,7 @@ from typing import cast
 
 from keepstone.platform.errors import UnreadableDocument
 from keepstone.retrieval.loaders.base import SUPPORTED, Loader, LoadLimits, nested_too_deeply, shown
-from keepstone.retrieval.loaders.detect import DOCX, EML, HTML, MARKDOWN, MSG, PASSAGE, PDF, PLAIN, detect
+from keepstone.retrieval.loaders.detect import DOCX, EML, HTML, MARKDOWN, MSG, PASSAGE, PDF, PLAIN, SOURCE, detect
 from keepstone.retrieval.types import Document
 
 _HERE = __package__
@@ -22,6 +22,7 @@ _LOADERS: dict[str, str] = {
     DOCX: "docx:DocxLoader",
     EML: "eml:EmlLoader",
     MSG: "msg:MsgLoader",
+    SOURCE: "code:CodeLoader",
     PASSAGE: "passage:PassageLoader",
 }
 

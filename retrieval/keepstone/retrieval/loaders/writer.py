@@ -49,6 +49,12 @@ class MarkdownWriter:
         start = self._block(f"{'#' * level} {title}")
         self._headings.append((level, title, start))
 
+    def section(self, level: int, title: str) -> None:
+        """Say that what is written next has a heading that is no line of its own, such as a function's name."""
+        title = one_line(title)
+        if title:
+            self._headings.append((min(max(level, 1), 6), title, self._length + (2 if self._parts else 0)))
+
     def paragraph(self, text: str) -> None:
         """Write a paragraph. Line breaks in it stay, blank lines do not."""
         text = _MARKUP.sub(r"\\", tidy(text))
