@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keepstone.platform.errors import LimitExceeded, UnreadableDocument
-from keepstone.retrieval.chunking import WordOffsets, split
+from keepstone.retrieval.chunking import WordOffsets
+from keepstone.retrieval.chunking.structure import Structure
 from keepstone.retrieval.loaders import LoadLimits, load
 from keepstone.retrieval.loaders.base import clean
 from keepstone.retrieval.loaders.code_languages import language_of
@@ -183,7 +184,7 @@ def test_functions_stay_whole_in_chunks_that_name_them() -> None:
     body = "\n".join(f"    total += step_{number}(value, {number})" for number in range(12))
     code = "\n\n".join(f"def part_{name}(value):\n    total = 0\n{body}\n    return total" for name in "abcdef")
     document = load(code.encode(), "parts.py")
-    chunks = split(document, max_tokens=160, overlap_tokens=0, tokenizer=WordOffsets())
+    chunks = Structure(max_tokens=160, overlap_tokens=0).split(document, WordOffsets())
     assert [chunk.context for chunk in chunks] == [f"parts.py > def part_{name}" for name in "abcdef"]
     assert all(chunk.text.count("return total") == 1 for chunk in chunks)
     assert all(chunk.text == document.text[chunk.start : chunk.end] for chunk in chunks)
