@@ -30,6 +30,7 @@ def provenance_record(
         "index": {
             "sequence": dict(result.index_seq),
             "encoders": dict(result.encoders),
+            "reranker": result.reranker,
             "query_language": result.query_language,
         },
         "evidence": dict(evidence),

@@ -166,6 +166,13 @@ class SearchSettings(_Section):
     """Weight of meaning against words in the fused score, for languages that the encoder knows."""
     ef_search: int = Field(default=128, ge=10)
     """Breadth of the HNSW search: higher finds more of the true neighbours and takes longer."""
+    reranker: str = "off"
+    """What reads question and passages once more: `off`; `late`, late interaction between the encoder's token vectors;
+    `cosine`, the encoder's cosines alone; or the name of an installed reranker (`keepstone models list`)."""
+    rerank_candidates: int = Field(default=40, ge=1, le=200)
+    """How many of the best passages the reranker reads."""
+    rerank_weight: float = Field(default=0.5, ge=0, le=1)
+    """Weight of the reranker's score against that of search."""
 
 
 class AnsweringSettings(_Section):

@@ -82,6 +82,17 @@ class HashEncoder:
         unit: NDArray[np.float32] = (total / np.linalg.norm(total)).astype(np.float32)
         return unit
 
+    def encode_query_tokens(self, text: str) -> NDArray[np.float32]:
+        """Return the vectors of a question's words: shape (t, d), unit length."""
+        words = _WORD.findall(text.casefold())[: self.max_tokens]
+        vectors = np.array([self._vector(word) for word in words], dtype=np.float32).reshape(-1, self.dimension)
+        unit: NDArray[np.float32] = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        return unit
+
+    def encode_document_tokens(self, texts: Sequence[str]) -> list[NDArray[np.float32]]:
+        """Return the vectors of each passage's words."""
+        return [self.encode_query_tokens(text) for text in texts]
+
     def offsets(self, text: str) -> NDArray[np.int64]:
         """Return where each word starts."""
         return np.array([found.start() for found in _WORD.finditer(text)], dtype=np.int64)

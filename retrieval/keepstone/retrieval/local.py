@@ -37,6 +37,7 @@ from keepstone.retrieval.ingest import KIND, Ingestion
 from keepstone.retrieval.library import Library
 from keepstone.retrieval.loaders.base import LoadLimits
 from keepstone.retrieval.loaders.worker import LoadPool
+from keepstone.retrieval.reranking import Rerankers, open_reranker
 from keepstone.retrieval.search import Searcher, SearchResult
 
 DEFAULT_COLLECTION = "default"
@@ -174,7 +175,8 @@ def open_retrieval(
         with database.transaction() as session:
             admin = ensure_local_admin(session)
             principal = Principal(admin.id, admin.name, is_admin=True, scopes=frozenset(SCOPES))
-        encoders = _encoders(ModelRegistry(database, home), encoder)
+        registry = ModelRegistry(database, home)
+        encoders = _encoders(registry, encoder)
         indexes = resources.enter_context(IndexSet(database, home / "indexes", encoders, ef_search=search.ef_search))
         blobs = BlobStore((home / "blobs").as_uri())
         limits = LoadLimits(
@@ -211,7 +213,7 @@ def open_retrieval(
                 on_change=follow,
             ),
             ingestion=reading,
-            searcher=Searcher(database, encoders, indexes, search),
+            searcher=Searcher(database, encoders, indexes, search, _rerankers(registry, encoders)),
         )
 
 
@@ -220,3 +222,7 @@ def _encoders(registry: ModelRegistry, chosen: Encoder | str) -> Encoders:
         return open_encoder(registry.get(version), _ENCODER)
 
     return Encoders(load(chosen) if isinstance(chosen, str) else chosen, load)
+
+
+def _rerankers(registry: ModelRegistry, encoders: Encoders) -> Rerankers:
+    return Rerankers(encoders.default, lambda name: open_reranker(registry.get(name), _ENCODER))

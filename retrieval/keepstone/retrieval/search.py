@@ -31,10 +31,13 @@ from keepstone.retrieval import fusion
 from keepstone.retrieval.analysis import tokens
 from keepstone.retrieval.encoder import knows_language
 from keepstone.retrieval.encoders import Encoders
+from keepstone.retrieval.explain import Explanation, explain
 from keepstone.retrieval.filters import Where, matching_chunks
 from keepstone.retrieval.indexes.catalog import IndexSet
 from keepstone.retrieval.indexes.collection import CollectionIndex
 from keepstone.retrieval.language import detect_language
+from keepstone.retrieval.reranking import OFF, Rerankers
+from keepstone.retrieval.reranking.ordering import rerank
 from keepstone.retrieval.types import Hit
 
 # What lies behind is not read: the encoder cuts far earlier, and so many words find no less.
@@ -67,11 +70,15 @@ class SearchResult:
     dense_weight: float
     """Weight that meaning had against words; the highest, where encoders differ in the languages that they know."""
     timings: Mapping[str, float]
-    """Milliseconds of the stages: encode, analyse, dense, lexical, fuse, read."""
+    """Milliseconds of the stages: encode, analyse, dense, lexical, fuse, read, rerank."""
     index_seq: Mapping[str, int]
     """How far the index of each collection was in the change sequence."""
     encoders: Mapping[str, str]
     """The encoder, by version, under which each collection was searched."""
+    reranker: str | None
+    """The reranker, by version, that ordered the best of them; None where none did."""
+    explanations: tuple[Explanation, ...]
+    """Of each hit; empty unless asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,14 +114,23 @@ class Searcher:
         database: where the passages are.
         encoders: those whose vectors `indexes` hold.
         indexes: the indexes of all collections.
-        settings: how many candidates, and the weight of meaning.
+        settings: how many candidates, the weight of meaning, and the reranker.
+        rerankers: those that may be used; by default `cosine` and `late` with the default encoder.
     """
 
-    def __init__(self, database: Database, encoders: Encoders, indexes: IndexSet, settings: SearchSettings) -> None:
+    def __init__(
+        self,
+        database: Database,
+        encoders: Encoders,
+        indexes: IndexSet,
+        settings: SearchSettings,
+        rerankers: Rerankers | None = None,
+    ) -> None:
         self._database = database
         self._encoders = encoders
         self._indexes = indexes
         self._settings = settings
+        self._rerankers = rerankers or Rerankers(encoders.default)
 
     def search(
         self,
@@ -127,6 +143,9 @@ class Searcher:
         encoder: str | None = None,
         without: Collection[str] = (),
         where: Where | None = None,
+        dense_weight: float | None = None,
+        reranker: str | None = None,
+        explained: bool = False,
     ) -> SearchResult:
         """Find the passages that answer a question best.
 
@@ -139,11 +158,14 @@ class Searcher:
             encoder: version of the encoder whose indexes are searched, to judge it; each collection's own by default.
             without: ids of documents to search as if they were not there.
             where: only documents of which this is known, see `filters`.
+            dense_weight: of meaning against words, 0 to 1; `search.dense_weight` by default.
+            reranker: name of a reranker, or `off`; `search.reranker` by default.
+            explained: whether to tell the place of each hit at every stage.
 
         Raises:
             InvalidInput: the query is empty, k is not positive, or `where` asks for what cannot be known.
             Conflict: a collection has no complete index under `encoder`.
-            ModelMissing: an encoder is not installed any more.
+            ModelMissing: an encoder or the reranker is not installed any more.
         """
         query = query[:_MAX_QUERY_CHARS].strip().strip("\0")
         if not query:
@@ -159,25 +181,34 @@ class Searcher:
         clock.lap("analyse")
         hidden = self._chunks_of(without)
         allowed = None if where is None else matching_chunks(self._database, scope.collection_ids, where).tolist()
-        count = max(candidates or self._settings.candidates, k + _SPARE_HITS) + len(hidden)
+        chosen = self._settings.reranker if reranker is None else reranker
+        closer = None if chosen == OFF else self._rerankers.get(chosen)
+        read = k if closer is None else max(k, self._settings.rerank_candidates)
+        count = max(candidates or self._settings.candidates, read + _SPARE_HITS) + len(hidden)
+        meaning = self._settings.dense_weight if dense_weight is None else dense_weight
         questions: dict[str, _Question] = {}
         for version in dict.fromkeys(index.encoder_version for index in indexes):
             known = self._encoders.get(version)
-            weight = self._settings.dense_weight if knows_language(known, language) else 0.0
+            weight = meaning if knows_language(known, language) else 0.0
             questions[version] = _Question(known.encode_query(query), terms, count, weight, exact, hidden, allowed)
         clock.lap("encode")
         pool, scores = _fused([(index, questions[index.encoder_version]) for index in indexes], clock)
         best = fusion.order(scores, pool.ids)
         clock.lap("fuse")
-        hits = self._read(scope, pool, scores, best, k)
+        hits = self._read(scope, pool, scores, best, read)
         clock.lap("read")
+        if closer is not None:
+            hits = tuple(rerank(closer, query, hits, weight=self._settings.rerank_weight))
+            clock.lap("rerank")
         return SearchResult(
-            hits=hits,
+            hits=hits[:k],
             query_language=language,
-            dense_weight=max((each.weight for each in questions.values()), default=self._settings.dense_weight),
+            dense_weight=max((each.weight for each in questions.values()), default=meaning),
             timings=MappingProxyType(clock.laps),
             index_seq=MappingProxyType({each.collection_id: each.seq for each in indexes}),
             encoders=MappingProxyType({each.collection_id: each.encoder_version for each in indexes}),
+            reranker=closer.version if closer else None,
+            explanations=explain(hits, pool.ids, pool.dense, pool.lexical, scores)[:k] if explained else (),
         )
 
     def passages(self, scope: Scope, ids: Sequence[int]) -> dict[int, Hit]:

@@ -135,6 +135,22 @@ class SentenceEncoder:
         vector: NDArray[np.float32] = loaded.forward(batch, loaded.query_prompt_tokens)[0]
         return vector
 
+    def encode_query_tokens(self, text: str) -> NDArray[np.float32]:
+        """Return the vectors of a question's tokens without special ones and prompt: shape (t, d), unit length."""
+        loaded = self._loaded
+        [encoding] = loaded.tokenize([loaded.query_prompt + text])
+        batch = padded([0], [encoding.ids], loaded.pad_id)
+        return loaded.forward_tokens(batch, loaded.query_prompt_tokens)[0]
+
+    def encode_document_tokens(self, texts: Sequence[str]) -> list[NDArray[np.float32]]:
+        """Return the vectors of each passage's tokens: shape (t, d) each, unit length, in the order of `texts`."""
+        loaded = self._loaded
+        vectors: dict[int, NDArray[np.float32]] = {}
+        for batch in self._batches([loaded.document_prompt + text for text in texts]):
+            parts = loaded.forward_tokens(batch, loaded.document_prompt_tokens)
+            vectors.update(zip(batch.rows.tolist(), parts, strict=True))
+        return [vectors[row] for row in range(len(texts))]
+
     def offsets(self, text: str) -> NDArray[np.int64]:
         """Return the character (code point) at which each token of the whole text starts, ascending."""
         parts = [
@@ -299,6 +315,16 @@ class _Loaded:
 
     def forward(self, batch: Batch, prompt_tokens: int) -> NDArray[np.float32]:
         """Run the model: shape (rows, d), unit length."""
+        return self._run(batch, prompt_tokens, "sentence_embedding")
+
+    def forward_tokens(self, batch: Batch, prompt_tokens: int) -> list[NDArray[np.float32]]:
+        """Run the model: for each row the vectors of its tokens, shape (t, d), unit length."""
+        vectors = self._run(batch, prompt_tokens, "token_embeddings")
+        meant = batch.mask.astype(bool) & ~np.isin(batch.ids, self.model.tokenizer.all_special_ids)
+        meant[:, :prompt_tokens] = False
+        return [row[kept] for row, kept in zip(vectors, meant, strict=True)]
+
+    def _run(self, batch: Batch, prompt_tokens: int, what: str) -> NDArray[np.float32]:
         import torch
 
         with torch.inference_mode():
@@ -308,8 +334,8 @@ class _Loaded:
             }
             if prompt_tokens:
                 features["prompt_length"] = prompt_tokens
-            vectors = self.model(features)["sentence_embedding"].float()
-            unit: NDArray[np.float32] = torch.nn.functional.normalize(vectors, dim=1).cpu().numpy()
+            vectors = self.model(features)[what].float()
+            unit: NDArray[np.float32] = torch.nn.functional.normalize(vectors, dim=-1).cpu().numpy()
             return unit
 
 

@@ -86,3 +86,5 @@ class Hit:
     """Cosine similarity, -1 to 1."""
     lexical_score: float | None
     """BM25, 0 and up."""
+    rerank_score: float | None = None
+    """By the reranker, on its own scale; None where none read it."""

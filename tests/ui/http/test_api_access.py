@@ -18,6 +18,7 @@ _READING = {
     ("POST", "/v1/completions"),
     ("POST", "/v1/embeddings"),
     ("POST", "/v1/search"),
+    ("POST", "/v1/rerank"),
     ("DELETE", "/v1/conversations/{conversation_id}"),
     ("PUT", "/v1/answers/{answer_id}/feedback"),
     ("POST", "/v1/agent/runs"),

@@ -37,6 +37,7 @@ from keepstone.retrieval.library import Library
 from keepstone.retrieval.loaders.base import LoadLimits
 from keepstone.retrieval.loaders.worker import LoadPool
 from keepstone.retrieval.reindex import Reindexing
+from keepstone.retrieval.reranking import OFF, Reranker, Rerankers, open_reranker
 from keepstone.retrieval.search import Searcher
 from keepstone.retrieval.upkeep import Upkeep
 from keepstone.training.data import DatasetBuilder, DatasetLibrary, Datasets
@@ -63,6 +64,7 @@ class Runtime:
     registry: ModelRegistry
     encoders: Encoders
     indexes: IndexSet
+    rerankers: Rerankers
     searcher: Searcher
     library: Library
     jobs: Jobs
@@ -151,7 +153,8 @@ def _build(ground: Ground, encoder: Encoder | Encoders | None, resources: ExitSt
     encoders = _encoders(settings, registry, encoder)
     indexes = IndexSet(database, settings.home / "indexes", encoders, ef_search=settings.search.ef_search)
     resources.callback(indexes.close)
-    searcher = Searcher(database, encoders, indexes, settings.search)
+    rerankers = _rerankers(settings, registry, encoders)
+    searcher = Searcher(database, encoders, indexes, settings.search, rerankers)
     library = Library(
         database,
         blobs,
@@ -284,6 +287,7 @@ def _build(ground: Ground, encoder: Encoder | Encoders | None, resources: ExitSt
         registry=registry,
         encoders=encoders,
         indexes=indexes,
+        rerankers=rerankers,
         searcher=searcher,
         library=library,
         jobs=jobs,
@@ -321,6 +325,22 @@ def _encoders(settings: Settings, registry: ModelRegistry, given: Encoder | Enco
         return open_encoder(registry.get(version), settings.encoder)
 
     return Encoders(given or open_encoder(registry.get(settings.encoder.model), settings.encoder), load)
+
+
+def _rerankers(settings: Settings, registry: ModelRegistry, encoders: Encoders) -> Rerankers:
+    """Return the rerankers.
+
+    Raises:
+        ModelMissing: that of the settings is not installed.
+    """
+
+    def load(name: str) -> Reranker:
+        return open_reranker(registry.get(name), settings.encoder)
+
+    rerankers = Rerankers(encoders.default, load)
+    if settings.search.reranker != OFF:
+        rerankers.get(settings.search.reranker)
+    return rerankers
 
 
 def _foreign_tools(settings: Settings) -> ForeignTools | None:

@@ -21,7 +21,7 @@ class KeepstoneRetriever(BaseRetriever):
     """Finds passages by meaning and by words.
 
     Each document's metadata say where it stands (`document`, `document_id`, `page`, `start`, `end`, `context`) and why
-    it was found (`score`, `dense_score`, `lexical_score`).
+    it was found (`score`, `dense_score`, `lexical_score`, `rerank_score`).
     """
 
     retrieval: Retrieval
@@ -67,5 +67,6 @@ def _document(hit: Hit) -> Document:
         "score": hit.score,
         "dense_score": hit.dense_score,
         "lexical_score": hit.lexical_score,
+        "rerank_score": hit.rerank_score,
     }
     return Document(id=str(hit.chunk_id), page_content=hit.text, metadata=metadata)

@@ -33,6 +33,7 @@ from keepstone.ui.http import (
     models,
     promotions,
     registry,
+    rerank,
     runs,
     search,
     status,
@@ -52,7 +53,7 @@ if TYPE_CHECKING:
     from keepstone.ui.runtime import Runtime
 
 _SUBJECTS = (
-    agent, chat, responses, promotions, models, embeddings, collections, documents, jobs, search, conversations,
+    agent, chat, responses, promotions, models, embeddings, collections, documents, jobs, search, rerank, conversations,
     datasets, keys, registry, runs, improvements, status, verdicts, health, login,
 )  # fmt: skip
 
