@@ -58,7 +58,7 @@ def bare_engine(launch: Launch) -> Iterator[float]:
     )
     try:
         _wait_until_healthy(launch, process)
-        asyncio.run(_burst(launch.base_url, launch.api_key, 1, 1))
+        asyncio.run(_burst(launch.base_url, launch.api_key, 1, 1, model=launch.model))
         yield time.perf_counter() - started
     finally:
         process.terminate()
@@ -123,20 +123,20 @@ def _measured(base_url: str, key: str, loads: list[Load]) -> float:
     return loads[-1].tokens_per_s
 
 
-async def _burst(base_url: str, key: str, streams: int, max_tokens: int) -> Load:
+async def _burst(base_url: str, key: str, streams: int, max_tokens: int, *, model: str = STARTER) -> Load:
     async with httpx.AsyncClient(
         base_url=base_url, headers={"authorization": f"Bearer {key}"}, timeout=300, trust_env=False
     ) as client:
         started = time.perf_counter()
-        results = await asyncio.gather(*(_stream(client, max_tokens) for _ in range(streams)))
+        results = await asyncio.gather(*(_stream(client, model, max_tokens) for _ in range(streams)))
         seconds = time.perf_counter() - started
     return Load(sum(tokens for _, tokens in results) / seconds, median(first for first, _ in results) * 1000)
 
 
-async def _stream(client: httpx.AsyncClient, max_tokens: int) -> tuple[float, int]:
+async def _stream(client: httpx.AsyncClient, model: str, max_tokens: int) -> tuple[float, int]:
     """Return the seconds to the first token and the number of tokens of one chat."""
     body = {
-        "model": STARTER,
+        "model": model,
         "messages": [_QUESTION],
         "max_tokens": max_tokens,
         "temperature": 0,
