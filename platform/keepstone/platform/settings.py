@@ -122,9 +122,10 @@ class EncoderSettings(_Section):
 class ChunkingSettings(_Section):
     """How documents are cut, in collections without a choice of their own (`keepstone collections rechunk`)."""
 
-    chunker: Literal["structure", "tokens", "recursive"] = "structure"
+    chunker: Literal["structure", "tokens", "recursive", "sentence-window", "parent-child"] = "structure"
     """`structure`: along headings, tables, lists and code, which stay whole where they fit. `tokens`: every so many
-    tokens. `recursive`: at paragraphs, else lines, else sentences, else words."""
+    tokens. `recursive`: at paragraphs, else lines, else sentences, else words. `sentence-window`: every sentence, read
+    with those around it. `parent-child`: as `structure`, read with the larger parts of sections that they lie in."""
     max_tokens: int = Field(default=200, ge=32, le=4096)
     """Longest chunk, in tokens of the encoder."""
     overlap_tokens: int = Field(default=0, ge=0)
@@ -132,11 +133,17 @@ class ChunkingSettings(_Section):
     context: Literal["headings", "none"] = "headings"
     """What is indexed with the text of a chunk: the document's title and the headings that it stands under, or
     nothing."""
+    window_sentences: int = Field(default=3, ge=1, le=20)
+    """With `sentence-window`: how many sentences on either side are read together with the one that is found."""
+    parent_tokens: int = Field(default=600, ge=64, le=16_384)
+    """With `parent-child`: the longest part that is read, in tokens of the encoder."""
 
     @model_validator(mode="after")
-    def _check_overlap(self) -> ChunkingSettings:
+    def _check_sizes(self) -> ChunkingSettings:
         if self.overlap_tokens * 2 > self.max_tokens:
             raise ValueError("overlap_tokens may be at most half of max_tokens")
+        if self.chunker == "parent-child" and self.parent_tokens < self.max_tokens:
+            raise ValueError("parent_tokens must be at least max_tokens")
         return self
 
 

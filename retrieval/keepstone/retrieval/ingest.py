@@ -334,6 +334,8 @@ class Ingestion:
             "ordinal": chunk.ordinal,
             "start": chunk.start,
             "end": chunk.end,
+            "wide_start": chunk.wide[0] if chunk.wide else None,
+            "wide_end": chunk.wide[1] if chunk.wide else None,
             "text": chunk.text,
             "context": chunk.context,
             "page": chunk.page,

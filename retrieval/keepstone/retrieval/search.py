@@ -10,13 +10,11 @@ each, and what they find is made comparable before it is fused.
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, islice
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 import sqlalchemy as sa
@@ -24,15 +22,17 @@ from numpy.typing import NDArray
 
 from keepstone.platform.access import Scope
 from keepstone.platform.database import Database
-from keepstone.platform.database.tables import ChunkRow, DocumentRow
+from keepstone.platform.database.tables import ChunkRow
 from keepstone.platform.errors import InvalidInput
 from keepstone.platform.settings import SearchSettings
 from keepstone.retrieval import fusion
 from keepstone.retrieval.analysis import tokens
+from keepstone.retrieval.embeddings import batched
 from keepstone.retrieval.encoder import knows_language
 from keepstone.retrieval.encoders import Encoders
 from keepstone.retrieval.explain import Explanation, explain
 from keepstone.retrieval.filters import Where, matching_chunks
+from keepstone.retrieval.hits import hit_of, read_chunks, without_repeats
 from keepstone.retrieval.indexes.catalog import IndexSet
 from keepstone.retrieval.indexes.collection import CollectionIndex
 from keepstone.retrieval.language import detect_language
@@ -45,19 +45,6 @@ _MAX_QUERY_CHARS = 20_000
 _MAX_TERMS = 128
 # Read so many more than asked for, in case some were deleted a moment ago.
 _SPARE_HITS = 5
-
-_HYDRATE = sa.select(
-    ChunkRow.id,
-    ChunkRow.document_id,
-    ChunkRow.collection_id,
-    ChunkRow.text,
-    ChunkRow.start,
-    ChunkRow.end,
-    ChunkRow.page,
-    ChunkRow.context,
-    DocumentRow.name,
-    DocumentRow.sha256,
-).join(DocumentRow, DocumentRow.id == ChunkRow.document_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +133,7 @@ class Searcher:
         dense_weight: float | None = None,
         reranker: str | None = None,
         explained: bool = False,
+        widened: bool = True,
     ) -> SearchResult:
         """Find the passages that answer a question best.
 
@@ -161,6 +149,7 @@ class Searcher:
             dense_weight: of meaning against words, 0 to 1; `search.dense_weight` by default.
             reranker: name of a reranker, or `off`; `search.reranker` by default.
             explained: whether to tell the place of each hit at every stage.
+            widened: whether passages are read with what their chunker put around them, instead of as they were found.
 
         Raises:
             InvalidInput: the query is empty, k is not positive, or `where` asks for what cannot be known.
@@ -193,9 +182,10 @@ class Searcher:
             questions[version] = _Question(known.encode_query(query), terms, count, weight, exact, hidden, allowed)
         clock.lap("encode")
         pool, scores = _fused([(index, questions[index.encoder_version]) for index in indexes], clock)
-        best = fusion.order(scores, pool.ids)
+        best = fusion.order(scores, pool.ids).tolist()
         clock.lap("fuse")
-        hits = self._read(scope, pool, scores, best, read)
+        found = self._hits(scope, pool, scores, best, step=read + _SPARE_HITS, widened=widened)
+        hits = tuple(islice(without_repeats(found), read))
         clock.lap("read")
         if closer is not None:
             hits = tuple(rerank(closer, query, hits, weight=self._settings.rerank_weight))
@@ -218,8 +208,8 @@ class Searcher:
             scope: the collections that they have to be in.
             ids: at most some thousands.
         """
-        rows = self._rows(scope, ids)
-        return {chunk: _hit(row, 0.0, math.nan, math.nan) for chunk, row in rows.items()}
+        with self._database.reading() as session:
+            return {chunk: hit_of(row) for chunk, row in read_chunks(session, scope, ids).items()}
 
     def _chunks_of(self, documents: Collection[str]) -> NDArray[np.int64]:
         if not documents:
@@ -228,28 +218,17 @@ class Searcher:
         with self._database.reading() as session:
             return np.array(session.scalars(query).all(), dtype=np.int64)
 
-    def _read(
-        self, scope: Scope, pool: _Candidates, scores: fusion.Floats, best: NDArray[np.int64], k: int
-    ) -> tuple[Hit, ...]:
-        hits: list[Hit] = []
-        step = k + _SPARE_HITS
-        for start in range(0, len(best), step):
-            some = best[start : start + step]
-            rows = self._rows(scope, pool.ids[some].tolist())
-            for at in some.tolist():
+    def _hits(
+        self, scope: Scope, pool: _Candidates, scores: fusion.Floats, best: Sequence[int], *, step: int, widened: bool
+    ) -> Iterator[Hit]:
+        """Yield what is still there, best first, read so many at once."""
+        for some in batched(best, step):
+            with self._database.reading() as session:
+                rows = read_chunks(session, scope, pool.ids[some].tolist(), widened=widened)
+            for at in some:
                 row = rows.get(int(pool.ids[at]))
                 if row is not None:
-                    hits.append(_hit(row, float(scores[at]), float(pool.dense[at]), float(pool.lexical[at])))
-            if len(hits) >= k:
-                break
-        return tuple(hits[:k])
-
-    def _rows(self, scope: Scope, ids: Sequence[int]) -> dict[int, Any]:
-        with self._database.reading() as session:
-            found = session.execute(
-                _HYDRATE.where(ChunkRow.id.in_(ids), ChunkRow.collection_id.in_(scope.collection_ids))
-            )
-            return {row.id: row for row in found}
+                    yield hit_of(row, float(scores[at]), float(pool.dense[at]), float(pool.lexical[at]))
 
 
 def _fused(asked: Sequence[tuple[CollectionIndex, _Question]], clock: _Clock) -> tuple[_Candidates, fusion.Floats]:
@@ -302,24 +281,6 @@ def _scattered(ids: NDArray[np.int64], some: NDArray[np.int64], scores: fusion.F
     spread = np.full(len(ids), np.nan)
     spread[np.searchsorted(ids, some)] = scores
     return spread
-
-
-def _hit(row: Any, score: float, dense: float, lexical: float) -> Hit:
-    return Hit(
-        chunk_id=row.id,
-        document_id=row.document_id,
-        document_name=row.name,
-        document_sha256=row.sha256 or "",
-        collection_id=row.collection_id,
-        text=row.text,
-        start=row.start,
-        end=row.end,
-        page=row.page,
-        context=row.context,
-        score=score,
-        dense_score=None if np.isnan(dense) else dense,
-        lexical_score=None if np.isnan(lexical) else lexical,
-    )
 
 
 class _Clock:

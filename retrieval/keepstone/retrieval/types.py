@@ -57,8 +57,10 @@ class Chunk:
     context: str = ""
     """Title and heading path, indexed together with the text."""
     page: int | None = None
-    """Page on which it starts."""
+    """Page on which it starts, or what is read in its place."""
     language: str | None = None
+    wide: tuple[int, int] | None = None
+    """What is read in its place where it is found, which it lies in; None: itself."""
 
     @property
     def indexed_text(self) -> str:
@@ -68,7 +70,7 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A passage that search found."""
+    """A passage that search found: `text` is what stands at `start` to `end` of its document, exactly."""
 
     chunk_id: int
     document_id: str
@@ -88,3 +90,5 @@ class Hit:
     """BM25, 0 and up."""
     rerank_score: float | None = None
     """By the reranker, on its own scale; None where none read it."""
+    found: tuple[int, int] | None = None
+    """Span of the chunk that was found, where `text` is more than that: its neighbours, or its parent."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -14,11 +15,13 @@ from keepstone.platform.errors import InvalidInput
 from keepstone.platform.settings import ChunkingSettings
 from keepstone.retrieval.chunking import CHUNKERS, Chunker, choose, describe, open_chunker
 from keepstone.retrieval.chunking.fixed import FixedTokens
+from keepstone.retrieval.chunking.parent_child import ParentChild
 from keepstone.retrieval.chunking.recursive import Recursive
+from keepstone.retrieval.chunking.sentence_window import SentenceWindow
 from keepstone.retrieval.chunking.structure import Structure
 from keepstone.retrieval.chunking.tokens import TokenCounter
 from keepstone.retrieval.encoder import HashEncoder
-from keepstone.retrieval.types import Document, Page
+from keepstone.retrieval.types import Page
 from tests.retrieval.chunking.texts import TEXTS, document_of
 
 # Chunkers by their names, made for chunks of so many tokens that overlap by so many.
@@ -26,6 +29,8 @@ MAKE: dict[str, Callable[[int, int], Chunker]] = {
     "structure": Structure,
     "tokens": FixedTokens,
     "recursive": Recursive,
+    "sentence-window": lambda max_tokens, _: SentenceWindow(max_tokens),
+    "parent-child": lambda max_tokens, overlap: ParentChild(max_tokens, overlap, parent_tokens=3 * max_tokens),
 }
 ENCODER = HashEncoder(8)
 
@@ -36,7 +41,7 @@ class TestChunker:
     """The contract of `Chunker`."""
 
     @given(text=TEXTS, max_tokens=st.integers(1, 60), overlap=st.integers(0, 30))
-    @settings(max_examples=60)
+    @settings(max_examples=30, deadline=None)
     def test_chunks_are_exact_complete_ordered_bounded_and_the_same_every_time(
         self, name: str, text: str, max_tokens: int, overlap: int
     ) -> None:
@@ -51,20 +56,25 @@ class TestChunker:
             first, end = counter.before([chunk.start, chunk.end])
             assert end - first <= max_tokens or len(chunk.text) == 1
             covered[chunk.start : chunk.end] = True
+            if chunk.wide:
+                start, stop = chunk.wide
+                assert start <= chunk.start < chunk.end <= stop
+                assert text[start:stop] == text[start:stop].strip()
         assert all(covered[i] or text[i].isspace() for i in range(len(text)))
         assert all(before.start < after.start and before.end < after.end for before, after in pairwise(chunks))
 
     @given(text=TEXTS, max_tokens=st.integers(1, 60))
-    @settings(max_examples=20)
+    @settings(max_examples=10, deadline=None)
     def test_without_overlap_nothing_is_told_twice(self, name: str, text: str, max_tokens: int) -> None:
         chunks = MAKE[name](max_tokens, 0).split(document_of(text), ENCODER)
         assert all(before.end <= after.start for before, after in pairwise(chunks))
 
     def test_each_chunk_says_where_it_stands(self, name: str) -> None:
-        text = "# Care\n\nClean the pump daily.\n\n# Repair\n\nCall the workshop."
-        headings = document_of(text).headings
-        document = Document(text, "text/markdown", "test", "Manual", pages=(Page(7, 0, 31), Page(8, 31, len(text))))
-        chunks = MAKE[name](6, 0).split(Document(text, "", "", "Manual", None, document.pages, headings), ENCODER)
+        care, repair = "# Care\n\n" + "Clean the pump. " * 9, "# Repair\n\n" + "Call the workshop. " * 9
+        text = f"{care}\n\n{repair}"
+        pages = (Page(7, 0, len(care)), Page(8, len(care), len(text)))
+        document = replace(document_of(text), pages=pages)
+        chunks = MAKE[name](6, 0).split(document, ENCODER)
         last = chunks[-1]
         assert (last.page, last.context) == (8, "Manual > Repair")
         assert chunks[0].page == 7

@@ -30,8 +30,8 @@ _BLOCK = st.one_of(
         lambda lines: "\n".join([f"| {lines[0]} | x |", "| --- | --- |", *(f"| {line} | y |" for line in lines[1:])])
     ),
     st.lists(_LINE, min_size=1, max_size=6).map(lambda lines: "```\n" + "\n".join(lines) + "\n```"),
-    st.integers(60, 200).map("word ".__mul__),
-    st.integers(60, 200).map("水泵清洗".__mul__),
+    st.integers(60, 100).map("word ".__mul__),
+    st.integers(60, 100).map("水泵清洗".__mul__),
     st.text(max_size=40),
 )
 TEXTS = st.lists(_BLOCK, max_size=14).flatmap(

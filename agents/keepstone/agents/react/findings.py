@@ -15,6 +15,7 @@ from keepstone.agents.react.types import RunState
 from keepstone.agents.tools.base import ToolContext
 from keepstone.agents.types import Findings
 from keepstone.platform.errors import NotFound
+from keepstone.retrieval.hits import without_repeats
 from keepstone.retrieval.types import Hit
 
 _RANK_CONSTANT: Final = 60
@@ -71,10 +72,11 @@ def _hits(state: RunState, context: ToolContext) -> tuple[Hit, ...]:
         return ()
     # Of equals, what was found first stays first.
     order = sorted((chunk for chunk in scores if chunk in known), key=lambda chunk: -scores[chunk])
-    return tuple(
+    hits = (
         replace(known[chunk], score=scores[chunk], dense_score=best[chunk][2], lexical_score=best[chunk][3])
         for chunk in order
     )
+    return tuple(without_repeats(hits))
 
 
 def _grounded(note: str, question: str, hits: tuple[Hit, ...]) -> bool:

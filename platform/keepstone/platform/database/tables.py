@@ -231,6 +231,9 @@ class ChunkRow(Base):
     ordinal: Mapped[int]
     start: Mapped[int]
     end: Mapped[int]
+    wide_start: Mapped[int | None]
+    """Where what is read in its place begins; null: it is read itself. So `wide_end`."""
+    wide_end: Mapped[int | None]
     text: Mapped[str] = mapped_column(sa.Text)
     context: Mapped[str] = mapped_column(sa.Text, default="")
     """Title and heading path, which are indexed with the text but are no part of the span."""

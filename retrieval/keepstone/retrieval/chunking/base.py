@@ -44,6 +44,8 @@ class Span(NamedTuple):
     end: int
     path: tuple[str, ...] | None = None
     """Titles of the headings that it stands under, outermost first; None: those that all of it stands under."""
+    wide: tuple[int, int] | None = None
+    """What is read in its place, which it lies in; None: itself."""
 
 
 def cut_out(document: Document, spans: Iterable[Span], *, headings: bool) -> list[Chunk]:
@@ -58,24 +60,32 @@ def cut_out(document: Document, spans: Iterable[Span], *, headings: bool) -> lis
     paths = HeadingPaths(document.headings)
     chunks: list[Chunk] = []
     for span in spans:
-        piece = document.text[span.start : span.end]
-        text = piece.strip()
-        if not text:
+        start, end = visible(document.text, span.start, span.end)
+        if start == end:
             continue
-        at = span.start + len(piece) - len(piece.lstrip())
-        path = paths.at(at, at + len(text)) if span.path is None else span.path
+        text = document.text[start:end]
+        wide = visible(document.text, *span.wide) if span.wide else (start, end)
+        path = paths.at(start, end) if span.path is None else span.path
         chunks.append(
             Chunk(
                 text=text,
-                start=at,
-                end=at + len(text),
+                start=start,
+                end=end,
                 ordinal=len(chunks),
                 context=context_of(document.title, path) if headings else "",
-                page=document.pages[max(0, bisect_right(page_starts, at) - 1)].number if page_starts else None,
+                page=document.pages[max(0, bisect_right(page_starts, wide[0]) - 1)].number if page_starts else None,
                 language=detect_language(text) or document.language,
+                wide=wide if wide != (start, end) else None,
             )
         )
     return chunks
+
+
+def visible(text: str, start: int, end: int) -> tuple[int, int]:
+    """Return a span of a text without the white space at its ends; an empty one where it is nothing else."""
+    piece = text[start:end]
+    start += len(piece) - len(piece.lstrip())
+    return start, start + len(piece.strip())
 
 
 def check_sizes(max_tokens: int, overlap_tokens: int) -> None:

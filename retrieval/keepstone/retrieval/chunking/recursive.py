@@ -35,8 +35,8 @@ _LEVELS: Final[tuple[Callable[[str, int, int], Iterator[int]], ...]] = (
     sentences,
     partial(_after, re.compile(r"\s+")),
 )
-WORDS: Final = len(_LEVELS) - 1
-"""The level at which sentences are cut."""
+LINES: Final = 1
+"""The level at which paragraphs are cut."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +85,13 @@ class RecursiveCutter:
         Args:
             start: first character.
             end: the one behind the last.
-            level: the coarsest cuts: 0 for paragraphs, `WORDS` for words.
+            level: the coarsest cuts: 0 for those between paragraphs, `LINES` for those between lines.
         """
         visible = _VISIBLE.search(self.text, start, end)
         if visible is None:
             return
         start = visible.start()
-        if level > WORDS:
+        if level == len(_LEVELS):
             yield from token_spans(self.counter, start, end, size=self.size, overlap=self.overlap)
             return
         starts = [start, *_LEVELS[level](self.text, start, end), end]

@@ -13,12 +13,14 @@ from keepstone.platform.errors import InvalidInput, did_you_mean
 from keepstone.platform.settings import ChunkingSettings
 from keepstone.retrieval.chunking.base import Chunker
 from keepstone.retrieval.chunking.fixed import FixedTokens
+from keepstone.retrieval.chunking.parent_child import ParentChild
 from keepstone.retrieval.chunking.recursive import Recursive
+from keepstone.retrieval.chunking.sentence_window import SentenceWindow
 from keepstone.retrieval.chunking.structure import Structure
 from keepstone.retrieval.encoder import Encoder
 
 CHUNKERS: Final[Mapping[str, Callable[..., Chunker]]] = {
-    each.name: each for each in (Structure, FixedTokens, Recursive)
+    each.name: each for each in (Structure, FixedTokens, Recursive, SentenceWindow, ParentChild)
 }
 """Classes of chunkers; their fields are the options that they take."""
 
@@ -30,8 +32,11 @@ def open_chunker(settings: ChunkingSettings, encoder: Encoder) -> Chunker:
         "max_tokens": max_tokens,
         "overlap_tokens": min(settings.overlap_tokens, max_tokens // 2),
         "headings": settings.context == "headings",
+        "window_sentences": settings.window_sentences,
+        "parent_tokens": settings.parent_tokens,
     }
-    return CHUNKERS[settings.chunker](**options)
+    chunker = CHUNKERS[settings.chunker]
+    return chunker(**{field.name: options[field.name] for field in fields(chunker)})  # type: ignore[arg-type]
 
 
 def describe(chunker: Chunker) -> str:

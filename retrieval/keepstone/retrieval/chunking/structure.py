@@ -40,12 +40,15 @@ class Structure:
 
     def split(self, document: Document, encoder: TokenOffsets) -> list[Chunk]:
         """See `Chunker.split`."""
-        return cut_out(document, self._spans(document, encoder), headings=self.headings)
-
-    def _spans(self, document: Document, encoder: TokenOffsets) -> Iterator[Span]:
         counter = TokenCounter(document.text, encoder)
-        packer = Packer(document.text, counter, max_tokens=self.max_tokens, overlap=self.overlap_tokens)
-        for section in sections(document, counter, self.max_tokens):
-            whole = section.tokens <= self.max_tokens
-            for start, end in [(section.start, section.end)] if whole else packer.spans(section.start, section.end):
-                yield Span(start, end, section.path)
+        spans = structure_spans(document, counter, max_tokens=self.max_tokens, overlap=self.overlap_tokens)
+        return cut_out(document, spans, headings=self.headings)
+
+
+def structure_spans(document: Document, counter: TokenCounter, *, max_tokens: int, overlap: int) -> Iterator[Span]:
+    """Yield the spans of sections that fit into a chunk, and of the parts of those that do not."""
+    packer = Packer(document.text, counter, max_tokens=max_tokens, overlap=overlap)
+    for section in sections(document, counter, max_tokens):
+        whole = section.tokens <= max_tokens
+        for start, end in [(section.start, section.end)] if whole else packer.spans(section.start, section.end):
+            yield Span(start, end, section.path)

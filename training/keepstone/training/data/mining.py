@@ -48,7 +48,7 @@ def round_trip(
         source: the passage to be found; a near-duplicate of it counts.
         groups: the group of near-duplicates by chunk.
     """
-    result = searcher.search(scope, question, k=_LOOKED_AT, exact=True)
+    result = searcher.search(scope, question, k=_LOOKED_AT, exact=True, widened=False)
     for rank, hit in enumerate(result.hits, 1):
         if hit.chunk_id == source.chunk_id or groups.get(hit.chunk_id) == source.group:
             return Trip(result, rank)

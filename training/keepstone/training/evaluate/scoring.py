@@ -26,10 +26,15 @@ def search_scores(question: HeldOut, hits: Sequence[Hit]) -> dict[str, float]:
 
     Args:
         question: what was asked.
-        hits: at least ten where there are so many, best first.
+        hits: at least ten where there are so many, best first; one that was widened to hold the passage counts as it.
     """
-    ranked, relevant = [hit.chunk_id for hit in hits], {question.chunk_id}
+    ranked = list(dict.fromkeys(question.chunk_id if _holds(hit, question) else hit.chunk_id for hit in hits))
+    relevant = {question.chunk_id}
     return {f"ndcg@{K}": ndcg(ranked, relevant, K), f"recall@{K}": recall(ranked, relevant, K)}
+
+
+def _holds(hit: Hit, question: HeldOut) -> bool:
+    return hit.document_id == question.document_id and hit.start <= question.start and question.end <= hit.end
 
 
 def answer_scores(question: HeldOut, answer: Answer) -> dict[str, float]:
