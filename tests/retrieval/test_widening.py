@@ -71,7 +71,7 @@ def test_a_parent_is_read_once_for_all_of_its_children(runtime: Runtime) -> None
 
 def _hit(chunk: int, span: tuple[int, int], found: tuple[int, int] | None, document: str = "d") -> Hit:
     text = "x" * (span[1] - span[0])
-    return Hit(chunk, document, "d.md", "", "c", text, *span, None, "", 1.0 / chunk, None, None, found)
+    return Hit(chunk, document, "d.md", "", "c", text, *span, None, "", 1.0 / chunk, None, None, found=found)
 
 
 def test_only_what_was_read_already_is_passed_over() -> None:
