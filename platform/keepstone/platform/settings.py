@@ -10,12 +10,21 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import platformdirs
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 from pydantic_settings import SettingsError as SourceError
 
@@ -164,6 +173,25 @@ class IngestionSettings(_Section):
     """How much memory reading one file may take, in MiB."""
 
 
+class FetchSettings(_Section):
+    """How pages and files are fetched whose addresses people give."""
+
+    allowed_networks: tuple[str, ...] = ()
+    """Networks that may be fetched from although they are not public, such as `10.20.0.0/16` for an intranet.
+    Anyone who may write in a collection reads there what this machine can reach."""
+    max_mb: int = Field(default=50, ge=1)
+    """Largest page or file, in MiB."""
+    timeout_s: float = Field(default=60, gt=0)
+    """How long fetching one may take, redirects included."""
+    max_pages: int = Field(default=500, ge=1)
+    """How many pages of a sitemap are taken."""
+
+    @field_validator("allowed_networks")
+    @classmethod
+    def _check_networks(cls, networks: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(str(ip_network(network)) for network in networks)
+
+
 class SearchSettings(_Section):
     """How passages are found."""
 
@@ -288,6 +316,7 @@ class Settings(BaseSettings):
     encoder: EncoderSettings = EncoderSettings()
     chunking: ChunkingSettings = ChunkingSettings()
     ingestion: IngestionSettings = IngestionSettings()
+    fetch: FetchSettings = FetchSettings()
     search: SearchSettings = SearchSettings()
     answering: AnsweringSettings = AnsweringSettings()
     agent: AgentSettings = AgentSettings()

@@ -14,6 +14,7 @@ from keepstone.ui.cli.files import LocalFile
 from keepstone.ui.running import lock_path
 from tests.stack import WAIT_S
 from tests.ui.cli.conftest import ANSWER, App, Keepstone, parsed
+from tests.web_server import Reply, web_server
 
 
 @pytest.fixture(params=["in process", "through the app"])
@@ -42,6 +43,25 @@ def test_a_folder_is_ingested_once(keepstone: Keepstone, folder: Path) -> None:
     hits = parsed(keepstone("search", "How long does the warranty last?", "-c", "manual", "--json"))["hits"]
     assert "three years" in hits[0]["text"]
     assert not any("two years" in hit["text"] for hit in hits)
+
+
+def test_pages_and_sitemaps_are_ingested(keepstone: Keepstone, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    replies = {
+        "/guide": Reply(b"<html><body><h1>Pump</h1><p>Clean the filter.</p></body></html>"),
+        "/index.xml": Reply(b"<sitemapindex><loc>{root}/sitemap.xml</loc><loc>{root}/index.xml</loc></sitemapindex>"),
+        "/sitemap.xml": Reply(b"<urlset><loc>{root}/guide</loc><loc>{root}/gone</loc></urlset>"),
+    }
+    with web_server(replies) as server:
+        refused = keepstone("ingest", f"{server.root}/guide", "-c", "pages", "--json")
+        assert refused.exit_code == 1
+        assert "fetch.allowed_networks" in parsed(refused)["files"][0]["error"]
+        monkeypatch.setenv("KEEPSTONE_FETCH__ALLOWED_NETWORKS", '["127.0.0.1"]')
+        result = keepstone("ingest", f"{server.root}/index.xml", folder / "warranty.md", "-c", "pages", "--json")
+        assert {each["name"]: each["outcome"] for each in parsed(result)["files"]} == {
+            "warranty.md": "new",
+            f"127.0.0.1:{server.port}/guide": "new",
+            f"{server.root}/gone": "failed",
+        }
 
 
 @pytest.mark.usefixtures("running")

@@ -19,6 +19,7 @@ from keepstone.agents.react.types import Budget
 from keepstone.agents.tools.standard import STANDARD_TOOLS
 from keepstone.platform.blobs import BlobStore
 from keepstone.platform.database import Database
+from keepstone.platform.fetching import Fetcher
 from keepstone.platform.jobs import Jobs, open_jobs
 from keepstone.platform.machine import Machine
 from keepstone.platform.models.catalog import Kind
@@ -67,6 +68,7 @@ class Runtime:
     rerankers: Rerankers
     searcher: Searcher
     library: Library
+    fetcher: Fetcher
     jobs: Jobs
     ingestion: Ingestion
     reindexing: Reindexing
@@ -290,6 +292,7 @@ def _build(ground: Ground, encoder: Encoder | Encoders | None, resources: ExitSt
         rerankers=rerankers,
         searcher=searcher,
         library=library,
+        fetcher=Fetcher(settings.fetch),
         jobs=jobs,
         ingestion=ingestion,
         reindexing=reindexing,

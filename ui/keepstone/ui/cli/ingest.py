@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +14,7 @@ from urllib.parse import quote
 
 import typer
 
-from keepstone.platform.errors import LimitExceeded, NotFound
+from keepstone.platform.errors import KeepstoneError, LimitExceeded, NotFound
 from keepstone.ui.cli.client import Api, connect
 from keepstone.ui.cli.context import load_settings
 from keepstone.ui.cli.files import FileChanged, FixedSize, LocalFile, batches, find_files
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 _POLL_S = 0.4
 _OPEN = ("queued", "running")
+_URL = re.compile(r"https?://", re.IGNORECASE)
+# A sitemap may list sitemaps, and those pages.
+_DEEPEST_SITEMAP = 2
 _SIZE_SETTINGS = "app.max_body_mb and ingestion.max_file_mb in keepstone.toml"
 # For the form's own lines around the files.
 _FORM_BYTES = 2**20
@@ -55,17 +59,22 @@ class _Work:
 
 
 def ingest(
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Files and folders.", show_default=False)],
+    sources: Annotated[
+        list[str],
+        typer.Argument(metavar="PATH|URL...", help="Files, folders, pages, sitemaps.", show_default=False),
+    ],
     collection: Annotated[str, typer.Option("--collection", "-c", help="Into which collection; made if missing.")],
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until all is read.")] = True,
 ) -> None:
-    """Hand in files and folders; archives (zip, tar, tar.gz) are opened.
+    """Hand in files, folders and web pages; archives (zip, tar, tar.gz) are opened, sitemaps followed.
 
     The same file twice makes nothing new; a changed one replaces its passages.
     """
-    files = find_files(paths)
+    urls = [source for source in sources if _URL.match(source)]
+    paths = [Path(source) for source in sources if not _URL.match(source)]
+    files = find_files(paths) if paths else []
     with connect() as api:
-        work = _hand_in(api, files, collection, wait=wait)
+        work = _hand_in(api, files, collection, urls=urls, wait=wait)
     waits_for_app = api.in_process and not wait
     emit(_as_json(collection, work), lambda: _show(collection, work, waited=wait, waits_for_app=waits_for_app))
     if work.failed:
@@ -82,13 +91,14 @@ def ingest_first(api: Api, folder: Path, collection: str) -> None:
     note(f"Read {len(work.files) - len(work.failed)} documents into the collection {collection!r}.", "dim")
 
 
-def _hand_in(api: Api, files: Sequence[LocalFile], collection: str, *, wait: bool) -> _Work:
+def _hand_in(api: Api, files: Sequence[LocalFile], collection: str, *, urls: Sequence[str] = (), wait: bool) -> _Work:
     max_bytes = load_settings().app.max_body_mb * 2**20 - _FORM_BYTES
     path = _collection_path(api, collection)
     work = _Work()
     try:
         with _progress() as progress:
             _upload(api, path, files, max_bytes=max_bytes, work=work, progress=progress)
+            _fetch(api, path, urls, work, progress)
             if wait:
                 _watch(api, work, progress)
     except KeyboardInterrupt:
@@ -149,6 +159,31 @@ def _upload_batch(api: Api, path: str, batch: Sequence[LocalFile], max_bytes: in
     return handed + [_handed(each) for each in answer["files"]]
 
 
+def _fetch(api: Api, path: str, urls: Sequence[str], work: _Work, progress: _Progress) -> None:
+    """Let the app fetch pages one by one, so that each request is short, and then those that sitemaps list."""
+    waiting, depth = list(dict.fromkeys(urls)), 0
+    seen = set(waiting)
+    while waiting and depth <= _DEEPEST_SITEMAP:
+        progress.begin("Fetching", len(waiting))
+        listed: list[str] = []
+        for done, url in enumerate(waiting, start=1):
+            try:
+                answer = api.post(path, {"url": url})
+            except KeepstoneError as error:
+                work.files.append(_Handed(url, "failed", error=str(error)))
+                continue
+            work.files += [_handed(each) for each in answer["files"]]
+            if answer["job_id"]:
+                work.jobs.append(answer["job_id"])
+            listed += answer.get("pages", ())
+            if answer.get("left_out"):
+                note(f"{url} lists {answer['left_out']} more pages than are taken (fetch.max_pages in keepstone.toml).")
+            progress.show(done, url)
+        waiting = [url for url in dict.fromkeys(listed) if url not in seen]
+        seen.update(waiting)
+        depth += 1
+
+
 def _handed(file: Mapping[str, Any]) -> _Handed:
     if "error" in file:
         error = file["error"]
@@ -165,8 +200,9 @@ def _watch(api: Api, work: _Work, progress: _Progress) -> None:
         return
     total = sum(1 for each in work.files if each.outcome in ("new", "replaced"))
     progress.begin("Reading", total)
+    jobs: list[dict[str, Any]] = [{"id": job, "state": _OPEN[0]} for job in work.jobs]
     while True:
-        jobs = [api.get(f"/v1/jobs/{job}") for job in work.jobs]
+        jobs = [api.get(f"/v1/jobs/{job['id']}") if job["state"] in _OPEN else job for job in jobs]
         states: Counter[str] = Counter()
         for job in jobs:
             states.update(job["documents"] or {})

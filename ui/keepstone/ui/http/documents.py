@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
-from pydantic import TypeAdapter
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
@@ -20,6 +20,7 @@ from keepstone.platform.errors import Conflict, InvalidInput, KeepstoneError
 from keepstone.retrieval.adding import AddedDocument
 from keepstone.retrieval.documents import DocumentInfo
 from keepstone.retrieval.library import DocumentText
+from keepstone.retrieval.web_sources import Sitemap, read_url
 from keepstone.ui.http.dependencies import CurrentPrincipal, TheRuntime
 from keepstone.ui.http.errors import described
 from keepstone.ui.http.listings import Listing
@@ -28,7 +29,10 @@ from keepstone.ui.runtime import Runtime
 router = APIRouter(prefix="/v1", tags=["documents"])
 
 _MAX_FILES: Final = 1000
-_HOW_TO_SEND: Final = f"Send the files as the field `files` of multipart/form-data, at most {_MAX_FILES} at once"
+_HOW_TO_SEND: Final = (
+    f"Send the files as the field `files` of multipart/form-data, at most {_MAX_FILES} at once,"
+    ' or the address of one as JSON: {"url": "https://..."}'
+)
 _FORM: Final[dict[str, Any]] = {
     "requestBody": {
         "required": True,
@@ -39,11 +43,24 @@ _FORM: Final[dict[str, Any]] = {
                     "properties": {"files": {"type": "array", "items": {"type": "string", "format": "binary"}}},
                     "required": ["files"],
                 }
-            }
+            },
+            "application/json": {
+                "schema": {"type": "object", "properties": {"url": {"type": "string"}}, "required": ["url"]}
+            },
         },
     }
 }
 _ADDED: Final = TypeAdapter(AddedDocument)
+
+
+class _Address(BaseModel):
+    """A file that is to be fetched."""
+
+    model_config = ConfigDict(extra="forbid")
+    url: str
+
+
+_ADDRESS: Final = TypeAdapter(_Address)
 
 
 @router.get("/collections/{name}/documents")
@@ -65,7 +82,10 @@ def list_documents(  # noqa: PLR0917 - FastAPI passes them by name
 
 @router.post("/collections/{name}/documents", openapi_extra=_FORM, response_model=None)
 async def add_documents(name: str, request: Request, principal: CurrentPrincipal, runtime: TheRuntime) -> Response:
-    """Hand in files, as the form field `files`; the form's file names may be paths below a folder.
+    """Hand in files, as the form field `files`, or one by its address, as JSON with `url`.
+
+    The form's file names may be paths below a folder. A page gets its address for a name; of a sitemap the answer lists
+    the `pages`, to be handed in one by one, and how many more were `left_out`.
 
     Of an archive (zip, tar, tar.gz) each file in it is handed in, as `archive.zip/path/in/it`. The answer tells for
     each file its `outcome` (`queued`, `unchanged`, `duplicate`) and document, or its `error`, and the `job_id` that
@@ -73,11 +93,23 @@ async def add_documents(name: str, request: Request, principal: CurrentPrincipal
     """
     # Before the body is read: who may not write here need not send 200 MiB to learn it.
     await run_in_threadpool(_check_writable, runtime, principal, name)
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() == "application/json":
+        url = _url_in(await request.body())
+        found = await run_in_threadpool(read_url, runtime.fetcher, url, max_pages=runtime.settings.fetch.max_pages)
+        if isinstance(found, Sitemap):
+            return JSONResponse({"files": [], "job_id": None, "pages": found.pages, "left_out": found.left_out})
+        results = await run_in_threadpool(_add, runtime, principal, name, [(found.name, found.stream)])
+        return await _queued(runtime, principal, name, results)
     async with _form(request) as form:
         files = [each for each in form.getlist("files") if isinstance(each, UploadFile)]
         if not files:
             raise InvalidInput("The form has no files", fix=_HOW_TO_SEND)
-        results = await run_in_threadpool(_add, runtime, principal, name, files)
+        named = [(file.filename or "", file.file) for file in files]
+        results = await run_in_threadpool(_add, runtime, principal, name, named)
+    return await _queued(runtime, principal, name, results)
+
+
+async def _queued(runtime: Runtime, principal: Principal, name: str, results: list[dict[str, Any]]) -> Response:
     queued = [each["document"]["id"] for each in results if each.get("outcome") == "queued"]
     job_id = await run_in_threadpool(runtime.ingestion.submit, principal, name, queued) if queued else None
     return JSONResponse({"files": results, "job_id": job_id}, 202 if job_id else 200)
@@ -185,9 +217,17 @@ async def _form(request: Request) -> AsyncIterator[FormData]:
         await form.close()
 
 
-def _add(runtime: Runtime, principal: Principal, collection: str, files: Sequence[UploadFile]) -> list[dict[str, Any]]:
+def _url_in(body: bytes) -> str:
+    try:
+        return _ADDRESS.validate_json(body).url
+    except ValidationError as error:
+        raise InvalidInput("The JSON names no address", fix=_HOW_TO_SEND) from error
+
+
+def _add(
+    runtime: Runtime, principal: Principal, collection: str, named: Sequence[tuple[str, BinaryIO]]
+) -> list[dict[str, Any]]:
     """Store files; the error of one is that file's alone."""
-    named = [(file.filename or "", file.file) for file in files]
     added = runtime.library.hand_in(principal, collection, named)
     return [{"name": name} | _outcome(each) for name, each in added]
 
