@@ -131,10 +131,11 @@ class EncoderSettings(_Section):
 class ChunkingSettings(_Section):
     """How documents are cut, in collections without a choice of their own (`keepstone collections rechunk`)."""
 
-    chunker: Literal["structure", "tokens", "recursive", "sentence-window", "parent-child"] = "structure"
+    chunker: Literal["structure", "tokens", "recursive", "sentence-window", "parent-child", "semantic"] = "structure"
     """`structure`: along headings, tables, lists and code, which stay whole where they fit. `tokens`: every so many
     tokens. `recursive`: at paragraphs, else lines, else sentences, else words. `sentence-window`: every sentence, read
-    with those around it. `parent-child`: as `structure`, read with the larger parts of sections that they lie in."""
+    with those around it. `parent-child`: as `structure`, read with the larger parts of sections that they lie in.
+    `semantic`: where the encoder finds neighbouring sentences least alike, which encodes every sentence three times more."""
     max_tokens: int = Field(default=200, ge=32, le=4096)
     """Longest chunk, in tokens of the encoder."""
     overlap_tokens: int = Field(default=0, ge=0)
@@ -146,6 +147,8 @@ class ChunkingSettings(_Section):
     """With `sentence-window`: how many sentences on either side are read together with the one that is found."""
     parent_tokens: int = Field(default=600, ge=64, le=16_384)
     """With `parent-child`: the longest part that is read, in tokens of the encoder."""
+    semantic_percentile: float = Field(default=95, gt=0, lt=100)
+    """With `semantic`: the share of the places between sentences, in percent, that are not cut."""
 
     @model_validator(mode="after")
     def _check_sizes(self) -> ChunkingSettings:

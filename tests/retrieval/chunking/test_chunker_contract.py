@@ -17,6 +17,7 @@ from keepstone.retrieval.chunking import CHUNKERS, Chunker, choose, describe, op
 from keepstone.retrieval.chunking.fixed import FixedTokens
 from keepstone.retrieval.chunking.parent_child import ParentChild
 from keepstone.retrieval.chunking.recursive import Recursive
+from keepstone.retrieval.chunking.semantic import Semantic
 from keepstone.retrieval.chunking.sentence_window import SentenceWindow
 from keepstone.retrieval.chunking.structure import Structure
 from keepstone.retrieval.chunking.tokens import TokenCounter
@@ -30,6 +31,7 @@ MAKE: dict[str, Callable[[int, int], Chunker]] = {
     "tokens": FixedTokens,
     "recursive": Recursive,
     "sentence-window": lambda max_tokens, _: SentenceWindow(max_tokens),
+    "semantic": lambda max_tokens, _: Semantic(max_tokens, semantic_percentile=60),
     "parent-child": lambda max_tokens, overlap: ParentChild(max_tokens, overlap, parent_tokens=3 * max_tokens),
 }
 ENCODER = HashEncoder(8)

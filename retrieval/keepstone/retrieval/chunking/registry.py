@@ -15,12 +15,13 @@ from keepstone.retrieval.chunking.base import Chunker
 from keepstone.retrieval.chunking.fixed import FixedTokens
 from keepstone.retrieval.chunking.parent_child import ParentChild
 from keepstone.retrieval.chunking.recursive import Recursive
+from keepstone.retrieval.chunking.semantic import Semantic
 from keepstone.retrieval.chunking.sentence_window import SentenceWindow
 from keepstone.retrieval.chunking.structure import Structure
 from keepstone.retrieval.encoder import Encoder
 
 CHUNKERS: Final[Mapping[str, Callable[..., Chunker]]] = {
-    each.name: each for each in (Structure, FixedTokens, Recursive, SentenceWindow, ParentChild)
+    each.name: each for each in (Structure, FixedTokens, Recursive, SentenceWindow, ParentChild, Semantic)
 }
 """Classes of chunkers; their fields are the options that they take."""
 
@@ -34,6 +35,7 @@ def open_chunker(settings: ChunkingSettings, encoder: Encoder) -> Chunker:
         "headings": settings.context == "headings",
         "window_sentences": settings.window_sentences,
         "parent_tokens": settings.parent_tokens,
+        "semantic_percentile": settings.semantic_percentile,
     }
     chunker = CHUNKERS[settings.chunker]
     return chunker(**{field.name: options[field.name] for field in fields(chunker)})  # type: ignore[arg-type]
