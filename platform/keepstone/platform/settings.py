@@ -135,7 +135,7 @@ class ChunkingSettings(_Section):
     """`structure`: along headings, tables, lists and code, which stay whole where they fit. `tokens`: every so many
     tokens. `recursive`: at paragraphs, else lines, else sentences, else words. `sentence-window`: every sentence, read
     with those around it. `parent-child`: as `structure`, read with the larger parts of sections that they lie in.
-    `semantic`: where the encoder finds neighbouring sentences least alike, which encodes every sentence three times more."""
+    `semantic`: where the encoder finds neighbouring sentences least alike, for which it reads each three times more."""
     max_tokens: int = Field(default=200, ge=32, le=4096)
     """Longest chunk, in tokens of the encoder."""
     overlap_tokens: int = Field(default=0, ge=0)
