@@ -5,8 +5,8 @@
 Contrastive learning over the rows of `retrieval/train.jsonl`: of all passages of a batch, hard negatives included, the
 question is to be nearest to its own (MultipleNegativesRankingLoss: Henderson et al., 2017; InfoNCE). No text stands
 twice in a batch, or a right passage would be taught to be wrong. What the encoder knew of other subjects it keeps:
-passages and random words are held near where they were (recipes/anchored.py). Should that not be enough, `merge`
-averages the weights with those of the start (Wortsman et al., 2022; LM-Cocktail, Xiao et al., 2023).
+passages and random words are held near where they were (recipes/anchored.py), and in the end the weights are averaged
+with some of those of the start (Wortsman et al., 2022; LM-Cocktail, Xiao et al., 2023).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class EmbeddingConfig(ContrastConfig):
     time."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
     """Share of activations left out while training. Any but 0 is slower on a CPU."""
-    merge: float = Field(default=1.0, gt=0, le=1)
+    merge: float = Field(default=0.8, gt=0, le=1)
     """Share of the trained weights in the average with those of the start; 1 keeps the trained ones alone."""
 
 
