@@ -7,7 +7,24 @@ import random
 import pytest
 
 from keepstone.platform.errors import UnreadableDocument
-from keepstone.retrieval.loaders.detect import DOCX, HTML, MARKDOWN, PDF, PLAIN, detect
+from keepstone.retrieval.loaders.detect import (
+    CSV,
+    DOCX,
+    EPUB,
+    HTML,
+    JSON,
+    MARKDOWN,
+    NOTEBOOK,
+    ODT,
+    PDF,
+    PLAIN,
+    PPTX,
+    RST,
+    TSV,
+    XLSX,
+    detect,
+)
+from tests.retrieval.loaders.office_samples import stored, text_parts
 from tests.retrieval.loaders.samples import HTML as PAGE
 from tests.retrieval.loaders.samples import MARKDOWN as NOTES
 from tests.retrieval.loaders.samples import lines, pdf_file, word_file, zip_of
@@ -32,6 +49,10 @@ def test_misnamed_files_are_recognised(name: str) -> None:
     assert detect(pdf_file([lines(["x"])]), name) == PDF
     assert detect(b"\n\njunk\n" + pdf_file([lines(["x"])]), name) == PDF
     assert detect(word_file(), name) == DOCX
+    assert detect(zip_of({"xl/workbook.xml": b"<x/>"}), name) == XLSX
+    assert detect(zip_of({"ppt/presentation.xml": b"<x/>"}), name) == PPTX
+    assert detect(zip_of({"META-INF/container.xml": b"<x/>"}), name) == EPUB
+    assert detect(stored(text_parts("")), name) == ODT
     assert detect(PAGE.encode(), name) == HTML
     assert detect(("\ufeff  <!-- c --><HTML lang=en>" + PAGE).encode("utf-16"), name) == HTML
 
@@ -42,7 +63,12 @@ def test_misnamed_files_are_recognised(name: str) -> None:
         ("a.md", MARKDOWN),
         ("a.MARKDOWN", MARKDOWN),
         ("a.txt", PLAIN),
-        ("a.csv", PLAIN),
+        ("a.csv", CSV),
+        ("a.tsv", TSV),
+        ("a.rst", RST),
+        ("a.json", JSON),
+        ("a.jsonl", JSON),
+        ("a.ipynb", NOTEBOOK),
         ("a.pdf", MARKDOWN),
         ("a", MARKDOWN),
     ],
@@ -72,9 +98,9 @@ def test_fragments_of_html_need_the_name() -> None:
         (b"\x00\x00\x00\x18ftypmp42" + bytes(50), "video"),
         (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600), "before 2007"),
         (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + "EncryptedPackage".encode("utf-16-le"), "encrypted"),
-        (zip_of({"xl/workbook.xml": b"<x/>"}), "Excel"),
-        (zip_of({"ppt/presentation.xml": b"<x/>"}), "PowerPoint"),
-        (zip_of({"META-INF/container.xml": b"<x/>"}), "EPUB"),
+        (zip_of({"xl/workbook.bin": b"x"}), "binary Excel"),
+        (zip_of({"ppt/x.xml": b"<x/>"}), "PowerPoint"),
+        (zip_of({"content.xml": b"<x/>"}), "OpenDocument"),
         (zip_of({"notes.txt": b"hello"}), "zip archive"),
         (b"PK\x03\x04" + bytes(80), "damaged zip"),
         (random.Random(1).randbytes(5000), "binary data"),

@@ -10,9 +10,10 @@ from structlog.testing import capture_logs
 
 from keepstone.platform.errors import KeepstoneError
 from keepstone.retrieval.loaders import LoadLimits, LoadPool
+from tests.retrieval.loaders import office_samples as samples
 from tests.retrieval.loaders.samples import HTML, MARKDOWN, lines, pdf_file, ruled_table, word_file, zip_of
 
-_FILES = 500
+_FILES = 700
 _TOKENS = [
     b"\x00",
     b"\xff",
@@ -52,6 +53,13 @@ _BASES: list[tuple[str, bytes, Callable[[bytes], bytes]]] = [
     ("d.docx", _XML, _zipped),
     ("e.html", HTML.encode(), _as_it_is),
     ("f.md", MARKDOWN.encode(), _as_it_is),
+    ("h.csv", samples.CSV.encode() * 9, _as_it_is),
+    ("i.json", samples.JSON.encode(), _as_it_is),
+    ("j.ipynb", samples.notebook([{"cell_type": "code", "source": ["x"], "outputs": [{"text": "1"}]}]), _as_it_is),
+    ("k.rst", samples.RST.encode(), _as_it_is),
+    ("l.xlsx", samples.workbook(), _as_it_is),
+    ("m.pptx", samples.presentation(), _as_it_is),
+    ("n.epub", samples.book(), _as_it_is),
     ("g.txt", "第一章 总则\n\n1. NOTES\n\nText über Ärger.\f".encode(), _as_it_is),
 ]
 

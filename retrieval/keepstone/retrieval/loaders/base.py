@@ -16,7 +16,10 @@ from typing import Protocol
 from keepstone.platform.errors import UnreadableDocument
 from keepstone.retrieval.types import Document
 
-SUPPORTED = "Supported: .txt, .md, .html, .pdf, .docx, .eml, .msg, source code, and .zip, .tar and .tar.gz of these"
+SUPPORTED = (
+    "Supported: .txt, .md, .rst, .html, .pdf, .docx, .odt, .pptx, .xlsx, .csv, .tsv, .json, .jsonl, .ipynb, .epub,"
+    " .eml, .msg, source code, and .zip, .tar and .tar.gz of these"
+)
 
 # Carriage returns, vertical tabs, form feeds, NEL and the two Unicode separators all end a line.
 _LINE_ENDS = re.compile("\r\n?|[\x0b\x0c\x85\u2028\u2029]")

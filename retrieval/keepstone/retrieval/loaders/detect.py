@@ -20,19 +20,32 @@ PDF = "application/pdf"
 DOCX = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
 EML = "message/rfc822"
 MSG = "application/vnd.ms-outlook"
+PPTX = "application/vnd.openxmlformats-officedocument.presentationml.presentation"
+XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+ODT = "application/vnd.oasis.opendocument.text"
+EPUB = "application/epub+zip"
 HTML = "text/html"
 MARKDOWN = "text/markdown"
 SOURCE = "text/x-source-code"
+RST = "text/x-rst"
 PLAIN = "text/plain"
 PASSAGE = "application/vnd.keepstone.passage+json"
 PASSAGE_START = '{"keepstone": "passage/1", '
+CSV = "text/csv"
+TSV = "text/tab-separated-values"
+JSON = "application/json"
+NOTEBOOK = "application/x-ipynb+json"
 
 _BY_ENDING = {
     ".md": MARKDOWN, ".markdown": MARKDOWN, ".mdown": MARKDOWN, ".mkd": MARKDOWN,
     ".html": HTML, ".htm": HTML, ".xhtml": HTML,
+    ".rst": RST, ".rest": RST, ".csv": CSV, ".tsv": TSV, ".tab": TSV,
+    ".json": JSON, ".jsonl": JSON, ".ndjson": JSON, ".geojson": JSON, ".ipynb": NOTEBOOK,
 }  # fmt: skip
 # Endings that promise no particular text: here Markdown is told by its looks.
-_NOT_TEXT_ENDINGS = frozenset({"", ".pdf", ".docx", ".doc", ".bin", ".dat", ".png", ".jpg", ".zip"})
+_NOT_TEXT_ENDINGS = frozenset(
+    {"", ".pdf", ".docx", ".doc", ".xlsx", ".pptx", ".odt", ".epub", ".bin", ".dat", ".png", ".jpg", ".zip"}
+)
 _SIGNATURES: tuple[tuple[bytes, str], ...] = (
     (b"\x89PNG\r\n\x1a\n", "a PNG image"),
     (b"\xff\xd8\xff", "a JPEG image"),
@@ -65,18 +78,24 @@ _SIGNATURES: tuple[tuple[bytes, str], ...] = (
 # These two-letter signatures begin ordinary English words as well, so they need binary data behind them.
 _WEAK_SIGNATURES = frozenset({b"BM", b"MZ"})
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+_ZIP_PARTS = (("xl/workbook.xml", XLSX), ("ppt/presentation.xml", PPTX), ("META-INF/container.xml", EPUB))
 _ZIP_KINDS = (
-    ("xl/", "an Excel workbook"),
-    ("ppt/", "a PowerPoint presentation"),
+    ("xl/", "a binary Excel workbook (.xlsb)"),
+    ("ppt/", "a PowerPoint presentation without slides"),
     ("visio/", "a Visio drawing"),
-    ("META-INF/container.xml", "an EPUB book"),
     ("META-INF/MANIFEST.MF", "a Java archive"),
     ("content.xml", "an OpenDocument file"),
 )
+_ZIP_ENDINGS = {
+    ".docx": "Word document", ".xlsx": "Excel workbook", ".pptx": "PowerPoint presentation", ".epub": "EPUB book",
+    ".odt": "OpenDocument text",
+}  # fmt: skip
 _HTML_START = re.compile(
     r"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE | re.DOTALL
 )
 _ANY_TAG = re.compile(r"<[a-z][a-z0-9]*[\s/>]", re.IGNORECASE)
+_JSON_LOOKS = re.compile(r"\s*(?:\{\s*\"|\[\s*\{)")
+_NOTEBOOK_LOOKS = re.compile(r"\s*\{.*\"cell_type\"\s*:\s*\"(?:markdown|code|raw|heading)\"", re.DOTALL)
 _MARKDOWN_LOOKS = re.compile(r"^(?:#{1,6} \S|```)", re.MULTILINE)
 # Lines of a mail's header; what is no .eml file needs more than lines with colons to be one.
 _MAIL_HEADER = re.compile(rb"(?:From [^\n]*\n)?(?:[!-9;-~]+:[^\n]*\n(?:[ \t][^\n]*\n)*){1,400}")
@@ -138,11 +157,13 @@ def _detect_text(text: str, name: str) -> str:
     named = _BY_ENDING.get(ending)
     if _HTML_START.match(text) or (named == HTML and _ANY_TAG.search(text)):
         return HTML
+    if named in {JSON, NOTEBOOK} or (ending in _NOT_TEXT_ENDINGS and _JSON_LOOKS.match(text)):
+        return NOTEBOOK if named == NOTEBOOK or _NOTEBOOK_LOOKS.match(text) else JSON
     if language_of(name, text[:200].partition("\n")[0]):
         return SOURCE
     if named == MARKDOWN or (ending in _NOT_TEXT_ENDINGS and _MARKDOWN_LOOKS.search(text)):
         return MARKDOWN
-    return PLAIN
+    return PLAIN if named in {None, HTML} else named
 
 
 def _detect_zip(data: bytes, name: str) -> str:
@@ -150,13 +171,18 @@ def _detect_zip(data: bytes, name: str) -> str:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             names = archive.namelist()
     except (zipfile.BadZipFile, OSError, ValueError, EOFError, NotImplementedError, UnicodeError) as error:
-        what = "Word document" if PurePath(name).suffix.lower() == ".docx" else "zip archive"
+        what = _ZIP_ENDINGS.get(PurePath(name).suffix.lower(), "zip archive")
         raise UnreadableDocument(
             f"{shown(name)} is a damaged {what} (its list of contents cannot be read; it is probably cut short)",
             fix="Upload the whole file again",
         ) from error
     if any(entry.startswith("word/") and entry.endswith(".xml") for entry in names):
         return DOCX
+    for part, media_type in _ZIP_PARTS:
+        if part in names:
+            return media_type
+    if b"mimetype" + ODT.encode() in data[:256]:
+        return ODT
     for part, kind in _ZIP_KINDS:
         if any(entry.startswith(part) for entry in names):
             raise _unsupported(name, kind)
@@ -177,7 +203,7 @@ def _old_office(data: bytes, name: str) -> UnreadableDocument:
         )
     return UnreadableDocument(
         f"{shown(name)} is in an Office format from before 2007 (.doc, .xls or .ppt)",
-        fix="Open it in its program, save it as .docx or PDF, and upload that",
+        fix="Open it in its program, save it as .docx, .xlsx, .pptx or PDF, and upload that",
     )
 
 

@@ -15,10 +15,11 @@ from lxml import etree
 from keepstone.platform.errors import UnreadableDocument
 from keepstone.retrieval.loaders.base import LoadLimits, parser_id, shown
 from keepstone.retrieval.loaders.detect import DOCX
-from keepstone.retrieval.loaders.docx_numbering import Numbering, child, local, number, value
+from keepstone.retrieval.loaders.docx_numbering import Numbering
 from keepstone.retrieval.loaders.docx_text import is_bold_line, paragraph_text
 from keepstone.retrieval.loaders.office_zip import OfficeZip
 from keepstone.retrieval.loaders.writer import MarkdownWriter, one_line
+from keepstone.retrieval.loaders.xml_tree import child, local, number, value
 from keepstone.retrieval.types import Document
 
 _HEADING_NAME = re.compile(r"(?:heading|标题|標題|überschrift|titre)\s*([1-9])$", re.IGNORECASE)
@@ -37,15 +38,12 @@ class DocxLoader:
 
     def load(self, data: bytes, name: str, limits: LoadLimits) -> Document:
         """See `Loader.load`."""
-        package = OfficeZip(data, name)
+        package = OfficeZip(data, name, what="Word document", program="Word")
         main = package.targets("").get("officeDocument", "word/document.xml")
         document = package.part(main)
         body = child(document, "body")
         if body is None:
-            raise UnreadableDocument(
-                f"{shown(name)} is a damaged Word document (it has no text part)",
-                fix="Open it in Word, save it again, and upload that",
-            )
+            raise package.damaged("it has no text part")
         related = package.targets(main)
         writer = MarkdownWriter(limits.max_text_chars)
         reader = _BodyReader(
@@ -63,7 +61,7 @@ class DocxLoader:
                 f"{shown(name)} contains no text",
                 fix="If it holds scanned pages, save it as PDF and run text recognition (OCR), such as `ocrmypdf`",
             )
-        title = reader.title or _metadata_title(package.part("docProps/core.xml"))
+        title = reader.title or package.title()
         return writer.document(name=name, media_type=DOCX, parser=parser_id(self), title=title)
 
 
@@ -292,8 +290,3 @@ def _notes(root: etree._Element | None) -> dict[str, str]:
         for note in (root if root is not None else ())
         if value(note, "type") in {None, "normal"}
     }
-
-
-def _metadata_title(core: etree._Element | None) -> str:
-    found = child(core, "title")
-    return one_line(found.text or "") if found is not None else ""

@@ -6,38 +6,12 @@ from dataclasses import dataclass, field
 
 from lxml import etree
 
+from keepstone.retrieval.loaders.xml_tree import child, local, number, value
+
 _ROMAN = ((1000, "m"), (900, "cm"), (500, "d"), (400, "cd"), (100, "c"), (90, "xc"), (50, "l"), (40, "xl"), (10, "x"),
           (9, "ix"), (5, "v"), (4, "iv"), (1, "i"))  # fmt: skip
 _CHINESE_DIGITS = "零一二三四五六七八九"
 _LEVELS = 9
-
-
-def local(element: etree._Element) -> str:
-    """Return an element's name without its namespace (transitional and strict files use different ones)."""
-    tag = element.tag
-    return tag.rpartition("}")[2] if isinstance(tag, str) else ""
-
-
-def child(element: etree._Element | None, *path: str) -> etree._Element | None:
-    """Return the first descendant along a path of names, None where it breaks off."""
-    for name in path:
-        if element is None:
-            return None
-        element = next((one for one in element if local(one) == name), None)
-    return element
-
-
-def value(element: etree._Element | None, name: str = "val") -> str | None:
-    """Return an attribute by its name without namespace."""
-    if element is None:
-        return None
-    return next((text for key, text in element.attrib.items() if key.rpartition("}")[2] == name), None)
-
-
-def number(text: str | None, default: int) -> int:
-    """Return a small number from an attribute."""
-    digits = (text or "").strip()
-    return int(digits) if digits.lstrip("-").isdecimal() and len(digits) < 8 else default
 
 
 @dataclass(slots=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from lxml import etree
 
-from keepstone.retrieval.loaders.docx_numbering import child, local, value
+from keepstone.retrieval.loaders.xml_tree import child, local, value
 
 _SKIPPED_NAMES = """
     pPr rPr del moveFrom delText instrText sectPr proofErr bookmarkStart bookmarkEnd commentRangeStart commentRangeEnd

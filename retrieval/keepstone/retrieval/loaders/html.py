@@ -47,6 +47,19 @@ def write_html(page: str, name: str, writer: MarkdownWriter) -> str:
     Raises:
         UnreadableDocument: there is nothing in it, or it is nested too deeply.
     """
+    root = parse_html(page, name)
+    title = one_line(" ".join(root.xpath("//head/title[1]//text()")))
+    remove_boilerplate(root)
+    write_markdown(main_content(root), writer)
+    return title
+
+
+def parse_html(page: str, name: str) -> etree._Element:
+    """Return the root of a page.
+
+    Raises:
+        UnreadableDocument: there is nothing in it, or it is nested too deeply.
+    """
     text = _XML_PROLOG.sub("", clean(page))
     if not text.strip():
         raise empty(name)
@@ -59,10 +72,7 @@ def write_html(page: str, name: str, writer: MarkdownWriter) -> str:
             f"{shown(name)} contains no HTML content", fix="Check the file in a browser"
         ) from error
     check_complete(parser, name)
-    title = one_line(" ".join(root.xpath("//head/title[1]//text()")))
-    remove_boilerplate(root)
-    write_markdown(main_content(root), writer)
-    return title
+    return root
 
 
 def decode_html(data: bytes, name: str) -> str:

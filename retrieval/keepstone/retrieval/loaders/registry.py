@@ -10,16 +10,45 @@ from typing import cast
 
 from keepstone.platform.errors import UnreadableDocument
 from keepstone.retrieval.loaders.base import SUPPORTED, Loader, LoadLimits, nested_too_deeply, shown
-from keepstone.retrieval.loaders.detect import DOCX, EML, HTML, MARKDOWN, MSG, PASSAGE, PDF, PLAIN, SOURCE, detect
+from keepstone.retrieval.loaders.detect import (
+    CSV,
+    DOCX,
+    EML,
+    EPUB,
+    HTML,
+    JSON,
+    MARKDOWN,
+    MSG,
+    NOTEBOOK,
+    ODT,
+    PASSAGE,
+    PDF,
+    PLAIN,
+    PPTX,
+    RST,
+    SOURCE,
+    TSV,
+    XLSX,
+    detect,
+)
 from keepstone.retrieval.types import Document
 
 _HERE = __package__
 _LOADERS: dict[str, str] = {
     PLAIN: "text:TextLoader",
     MARKDOWN: "markdown:MarkdownLoader",
+    RST: "rst:RstLoader",
     HTML: "html:HtmlLoader",
     PDF: "pdf:PdfLoader",
     DOCX: "docx:DocxLoader",
+    PPTX: "pptx:PptxLoader",
+    ODT: "odt:OdtLoader",
+    XLSX: "xlsx:XlsxLoader",
+    EPUB: "epub:EpubLoader",
+    CSV: "csv:CsvLoader",
+    TSV: "csv:CsvLoader",
+    JSON: "json:JsonLoader",
+    NOTEBOOK: "ipynb:NotebookLoader",
     EML: "eml:EmlLoader",
     MSG: "msg:MsgLoader",
     SOURCE: "code:CodeLoader",

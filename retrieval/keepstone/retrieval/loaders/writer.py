@@ -40,6 +40,11 @@ class MarkdownWriter:
         """Whether nothing was written yet."""
         return not self._parts
 
+    @property
+    def length(self) -> int:
+        """Characters written so far."""
+        return self._length
+
     def heading(self, level: int, title: str) -> None:
         """Write a heading of level 1 (outermost) to 6; an empty one is left out."""
         title = one_line(title)
@@ -121,6 +126,17 @@ class MarkdownWriter:
             longest = max((len(run) for run in _BACKTICKS.findall(text)), default=2)
             fence = "`" * (longest + 1)
             self._block(f"{fence}{language}\n{text}\n{fence}")
+
+    def markdown(self, text: str, headings: Iterable[tuple[int, str, int]]) -> None:
+        """Write Markdown as it is.
+
+        Args:
+            text: cleaned, without line breaks at its ends.
+            headings: the (level, title, start) of those in it.
+        """
+        if text.strip():
+            start = self._block(text)
+            self._headings.extend((level, title, start + at) for level, title, at in headings)
 
     def page(self, number: int) -> None:
         """Say that what is written from now on stands on page `number`."""
