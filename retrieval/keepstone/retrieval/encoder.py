@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
@@ -102,5 +103,13 @@ class HashEncoder:
         return len(_WORD.findall(text))
 
     def _vector(self, word: str) -> NDArray[np.float32]:
-        digest = hashlib.shake_128(word.encode("utf-8", "replace")).digest(self.dimension)
-        return (np.frombuffer(digest, dtype=np.uint8).astype(np.float32) - 127.5) / np.float32(127.5)
+        return _pseudo_random(word, self.dimension)
+
+
+@lru_cache(maxsize=20_000)
+def _pseudo_random(word: str, dimension: int) -> NDArray[np.float32]:
+    """Return numbers between -1 and 1 that depend on the word alone: shape (dimension,), read-only."""
+    digest = hashlib.shake_128(word.encode("utf-8", "replace")).digest(dimension)
+    vector: NDArray[np.float32] = (np.frombuffer(digest, dtype=np.uint8).astype(np.float32) - 127.5) / np.float32(127.5)
+    vector.setflags(write=False)
+    return vector

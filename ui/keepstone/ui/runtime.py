@@ -47,6 +47,7 @@ from keepstone.training.improve import Improvements
 from keepstone.training.improve.orders import Orders
 from keepstone.training.improve.record import Records
 from keepstone.training.promotion import Promotions
+from keepstone.training.relevance import Evaluator, Judgements, Tuning
 from keepstone.training.runs import Runs
 from keepstone.ui.ground import Ground, open_ground
 
@@ -81,6 +82,9 @@ class Runtime:
     judge: Judge
     verdicts: Verdicts
     evaluations: Evaluations
+    judgements: Judgements
+    evaluator: Evaluator
+    tuning: Tuning
     improvements: Improvements
     answerer: Answerer
     agent: AgentRuns
@@ -235,6 +239,16 @@ def _build(ground: Ground, encoder: Encoder | Encoders | None, resources: ExitSt
         model=model,
         serve=candidates.serve,
     )
+    judgements = Judgements(database)
+    evaluator = Evaluator(database, searcher, judgements, settings.search)
+    tuning = Tuning(
+        database=database,
+        searcher=searcher,
+        evaluator=evaluator,
+        encoder=encoders.default,
+        folder=settings.home / "tunings",
+        jobs=jobs,
+    )
     improvements = Improvements(
         database=database,
         jobs=jobs,
@@ -304,6 +318,9 @@ def _build(ground: Ground, encoder: Encoder | Encoders | None, resources: ExitSt
         judge=judge,
         verdicts=verdicts,
         evaluations=evaluations,
+        judgements=judgements,
+        evaluator=evaluator,
+        tuning=tuning,
         improvements=improvements,
         answerer=answerer,
         agent=agent,

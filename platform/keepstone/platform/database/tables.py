@@ -333,6 +333,18 @@ class FeedbackRow(Base):
     __table_args__ = (sa.UniqueConstraint("answer_id", "principal_id"),)
 
 
+class JudgementRow(Base):
+    """A question about a collection, and what of it is relevant."""
+
+    __tablename__ = "judgements"
+    collection_id: Mapped[str] = mapped_column(sa.ForeignKey("collections.id", ondelete="CASCADE"), primary_key=True)
+    question_sha256: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
+    question: Mapped[str] = mapped_column(sa.Text)
+    relevant: Mapped[list[Any]]
+    """Objects with `document`, and either `text`, or `start` and `end`, or neither for the whole document."""
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
 class JobRow(Base):
     """Long work, as people see it; DBOS keeps the durable steps under the same id."""
 

@@ -25,14 +25,14 @@ class Kept:
         self._folder = folder
         self._subject = subject
 
-    def find(self, *name: str) -> Any:
-        """Return what was kept under a name, as JSON gives it back; None if nothing was."""
+    def find(self, *name: Any) -> Any:
+        """Return what was kept under a name, which JSON can hold, as JSON gives it back; None if nothing was."""
         try:
             return json.loads(self._path(name).read_bytes())
         except FileNotFoundError:
             return None
 
-    def keep(self, value: Any, *name: str) -> Any:
+    def keep(self, value: Any, *name: Any) -> Any:
         """Keep a value that JSON can hold, and return it as it will come back.
 
         Raises:
@@ -44,7 +44,7 @@ class Kept:
         write_atomically(self._path(name), content)
         return json.loads(content)
 
-    def remember(self, measure: Callable[[], Any], *name: str) -> Any:
+    def remember(self, measure: Callable[[], Any], *name: Any) -> Any:
         """Return what was kept under a name, or measure it now."""
         known = self.find(*name)
         return self.keep(measure(), *name) if known is None else known
@@ -53,6 +53,6 @@ class Kept:
         """Delete all."""
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _path(self, name: tuple[str, ...]) -> Path:
+    def _path(self, name: tuple[Any, ...]) -> Path:
         digest = hashlib.sha256(json.dumps([self._subject, name]).encode()).hexdigest()
         return self._folder / f"{digest[:32]}.json"

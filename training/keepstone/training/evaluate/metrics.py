@@ -42,6 +42,11 @@ def recall(ranked: Sequence[int], relevant: Collection[int], k: int) -> float:
     return len(set(ranked[:k]).intersection(relevant)) / len(relevant)
 
 
+def reciprocal_rank(ranked: Sequence[int], relevant: Collection[int], k: int) -> float:
+    """Return 1 divided by the place of the first relevant among the first `k`, 0 where there is none."""
+    return next((1 / (place + 1) for place, each in enumerate(ranked[:k]) if each in relevant), 0.0)
+
+
 def exact_match(answer: str, expected: str, language: str | None = "en") -> float:
     """Return 1 if the answers are the same but for case, punctuation and articles, else 0."""
     return float(answer_tokens(answer, language) == answer_tokens(expected, language))

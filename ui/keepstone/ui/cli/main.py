@@ -23,6 +23,7 @@ from keepstone.ui.cli import (
     login,
     mcp,
     models,
+    relevance,
     runs,
     status,
     up,
@@ -70,6 +71,8 @@ app.command("quantize", rich_help_panel="Improve")(runs.quantize)
 app.add_typer(runs.app, name="runs", rich_help_panel="Improve")
 app.command("evaluate", rich_help_panel="Improve")(verdicts.evaluate)
 app.add_typer(verdicts.app, name="verdicts", rich_help_panel="Improve")
+app.add_typer(relevance.evaluation, name="eval", rich_help_panel="Improve")
+app.add_typer(relevance.tuning, name="tune", rich_help_panel="Improve")
 app.add_typer(models.app, name="models", rich_help_panel="Administration")
 app.add_typer(keys.app, name="keys", rich_help_panel="Administration")
 app.add_typer(database.app, name="db", rich_help_panel="Administration")

@@ -1,11 +1,17 @@
-"""Showing lines of progress on stderr, while something is fetched or installed."""
+"""Showing lines of progress on stderr, while something is fetched or installed, or a job is at work."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any, Final
 
+from keepstone.ui.cli.client import Api
 from keepstone.ui.cli.output import clean, mode, note, notes
+
+_POLL_S: Final = 0.5
+_OPEN: Final = ("queued", "running")
 
 
 @contextmanager
@@ -29,3 +35,20 @@ def progress_lines() -> Iterator[Callable[[str], None]]:
             status.update(clean(line.strip())[: terminal.width - 4])
 
         yield show
+
+
+def wait_for_job(api: Api, job_id: str) -> Any:
+    """Return a job once it has ended, however it did; Ctrl-C leaves it at work."""
+    try:
+        with progress_lines() as progress:
+            shown = ""
+            while (job := api.get(f"/v1/jobs/{job_id}"))["state"] in _OPEN:
+                line = f"  At work: {job['done']} of {job['total']}" if job["total"] else "  Making ready"
+                if line != shown:
+                    progress(line)
+                    shown = line
+                time.sleep(_POLL_S)
+    except KeyboardInterrupt:
+        note(f"It goes on. Watch: keepstone jobs show {job_id}; stop: keepstone jobs cancel {job_id}")
+        raise
+    return job

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -11,13 +10,11 @@ import typer
 
 from keepstone.platform.errors import KeepstoneError
 from keepstone.ui.cli.client import Api, connect
-from keepstone.ui.cli.output import ago, emit, fields, note, say, table
-from keepstone.ui.cli.progress import progress_lines
+from keepstone.ui.cli.output import ago, emit, fields, say, table
+from keepstone.ui.cli.progress import wait_for_job
 
 app = typer.Typer(help="Verdicts on models that may replace those in use.", no_args_is_help=True)
 
-_POLL_S = 0.5
-_OPEN = ("queued", "running")
 _OUTCOMES = {
     "promote": ("Promote it.", "green"),
     "refuse": ("Keep the model in use.", "red"),
@@ -82,18 +79,7 @@ def show(
 
 def _wait(api: Api, job_id: str) -> Any:
     """Return the verdict once the job has come to it."""
-    try:
-        with progress_lines() as progress:
-            shown = ""
-            while (job := api.get(f"/v1/jobs/{job_id}"))["state"] in _OPEN:
-                line = f"  At work: {job['done']} of {job['total']}" if job["total"] else "  Making ready"
-                if line != shown:
-                    progress(line)
-                    shown = line
-                time.sleep(_POLL_S)
-    except KeyboardInterrupt:
-        note(f"It goes on. Watch: keepstone jobs show {job_id}; stop: keepstone jobs cancel {job_id}")
-        raise
+    job = wait_for_job(api, job_id)
     if job["state"] != "succeeded":
         raise KeepstoneError(f"There is no verdict: {job['error']}".rstrip("."))
     return api.get(f"/v1/verdicts/{job_id}")

@@ -1,0 +1,127 @@
+"""A sweep recommends only what is better, beyond chance, on documents that had no part in choosing it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from keepstone.platform.database.tables import JobState
+from keepstone.platform.errors import InvalidInput, NotFound
+from keepstone.platform.jobs import JobInfo
+from keepstone.training.relevance import Judgement
+from keepstone.training.relevance.questions import Item, Question
+from keepstone.training.relevance.tuning import chosen, halves
+from keepstone.training.relevance.ways import Way, ways
+from keepstone.ui.runtime import Runtime
+from tests.stack import WAIT_S, admin, ingest, open_stack, someone
+from tests.training.data.handbooks import handbooks
+
+_CURRENT = Way(0.5, 100, "off")
+_OTHER = Way(0.0, 100, "off")
+_QUESTIONS = [Question(f"{number}?", (Item(f"doc{number % 20}"),)) for number in range(80)]
+
+
+def scores(mean: float, seed: int = 0) -> list[float]:
+    noise = np.random.default_rng(seed).normal(0, 0.05, len(_QUESTIONS))
+    return np.clip(mean + noise, 0, 1).tolist()
+
+
+def test_a_better_way_is_recommended() -> None:
+    report = chosen("docs", 10, _QUESTIONS, {_CURRENT: scores(0.5), _OTHER: scores(0.6, 1)})
+    assert (report.best, report.advice) == (_OTHER, "change")
+    assert report.effect.low is not None
+    assert 0 < report.effect.low <= report.effect.value
+    assert [each.way for each in report.tried] == [_OTHER, _CURRENT]
+
+
+def test_the_best_of_many_equals_is_not_better() -> None:
+    """Among ten ways that differ by chance alone one wins the first half; the other half does not care."""
+    tried = {Way(number / 10, 100, "off"): scores(0.5, number) for number in range(10)}
+    assert chosen("docs", 10, _QUESTIONS, {_CURRENT: scores(0.5, 99)} | tried).advice == "keep"
+
+
+def test_the_way_in_use_stays_among_equals() -> None:
+    report = chosen("docs", 10, _QUESTIONS, {_CURRENT: scores(0.5), _OTHER: scores(0.5)})
+    assert (report.best, report.advice) == (_CURRENT, "keep")
+
+
+def test_questions_about_one_document_stand_on_one_side() -> None:
+    choosing = halves(_QUESTIONS)
+    sides = {question.document: chooses for question, chooses in zip(_QUESTIONS, choosing, strict=True)}
+    assert [sides[each.document] for each in _QUESTIONS] == choosing
+    assert sum(sides.values()) == 10
+    assert halves(_QUESTIONS[::-1]) == choosing[::-1]
+
+
+def test_all_ways_are_different_and_the_current_one_is_first() -> None:
+    tried = ways(_CURRENT, ["late"])
+    assert tried[0] == _CURRENT
+    assert len(set(tried)) == len(tried) <= 20
+    assert {each.reranker for each in tried} == {"off", "late"}
+
+
+@pytest.fixture(scope="module")
+def runtime(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runtime]:
+    with open_stack(Path(tmp_path_factory.mktemp("home"))) as opened:
+        ingest(opened, admin(opened), "handbooks", handbooks(10))
+        opened.judgements.put(
+            admin(opened),
+            "handbooks",
+            [
+                Judgement.model_validate({"question": f"What does {each.name} say?", "relevant": [each.name]})
+                for each in opened.library.documents(admin(opened), "handbooks")
+            ],
+        )
+        yield opened
+
+
+def test_the_job_tries_all_ways_and_reports(runtime: Runtime) -> None:
+    me = admin(runtime)
+    job_id = runtime.tuning.submit(me, "handbooks", k=5)
+    job = runtime.jobs.wait(job_id, 3 * WAIT_S)
+    assert job.state == JobState.SUCCEEDED, job.error
+    report = runtime.tuning.report(me, job_id)
+    assert report.questions == 10
+    assert report.effect.questions == 5
+    assert len(report.tried) == len(ways(runtime.evaluator.current, ["late"]))
+    folder = runtime.settings.home / "tunings"
+    assert [path.name for path in folder.iterdir()] == [f"{job_id}.json"], "what was measured is not kept"
+    assert json.loads((folder / f"{job_id}.json").read_bytes())["k"] == 5
+    with pytest.raises(NotFound):
+        runtime.tuning.report(someone(runtime, "stranger"), job_id)
+    with pytest.raises(NotFound):
+        runtime.tuning.report(me, "job_0")
+
+
+def test_a_step_that_is_done_again_measures_nothing_anew(runtime: Runtime) -> None:
+    """After a kill the last step runs once more."""
+    me = admin(runtime)
+    asked: list[str] = []
+    job = JobInfo(
+        id="job_x",
+        kind="tune",
+        args={"k": 5, "scopes": sorted(me.scopes)},
+        principal_id=me.id,
+        collection_id=runtime.library.collection(me, "handbooks").id,
+        check=lambda: asked.append("a question"),
+    )
+    units = runtime.tuning.plan(job)[:1]
+    runtime.tuning.run(job, units[0])
+    runtime.tuning.run(job, units[0])
+    assert len(asked) == 10
+    runtime.tuning.finish(job, "stopped")
+    runtime.tuning.finish(job, "stopped")
+    assert not (runtime.settings.home / "tunings" / "job_x.json").exists()
+
+
+def test_too_few_documents_are_refused_with_a_fix(runtime: Runtime) -> None:
+    me = admin(runtime)
+    ingest(runtime, me, "small", {"a.md": b"Something."})
+    runtime.judgements.put(me, "small", [Judgement.model_validate({"question": "What?", "relevant": ["a.md"]})])
+    with pytest.raises(InvalidInput) as refused:
+        runtime.tuning.submit(me, "small")
+    assert refused.value.fix

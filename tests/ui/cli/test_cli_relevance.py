@@ -1,0 +1,51 @@
+"""`keepstone eval` and `keepstone tune`, without an app."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import Result
+
+from keepstone.platform.settings import default_home
+from tests.stack import admin, ingest, open_stack
+from tests.training.data.handbooks import handbooks
+from tests.ui.cli.conftest import parsed
+
+Keepstone = Callable[..., Result]
+
+
+@pytest.fixture
+def judgements(tmp_path: Path) -> Path:
+    """Return a file of judgements on a collection of handbooks, which is there."""
+    with open_stack(default_home()) as runtime:
+        ingest(runtime, admin(runtime), "manuals", handbooks(10))
+        names = [each.name for each in runtime.library.documents(admin(runtime), "manuals")]
+    path = tmp_path / "judged.jsonl"
+    path.write_text("\n".join(json.dumps({"question": f"What does {n} say?", "relevant": [n]}) for n in names))
+    return path
+
+
+def test_a_collection_is_measured_and_tuned(keepstone: Keepstone, judgements: Path) -> None:
+    measured = keepstone("eval", "retrieval", "--collection", "manuals", "--judgements", judgements, "--json")
+    assert measured.exit_code == 0, measured.output
+    report = parsed(measured)
+    assert report["questions"] == 10
+    shown = keepstone("eval", "retrieval", "-c", "manuals", "--k", "5")
+    assert "ndcg@5" in shown.stdout
+    assert "10 about 10 documents" in shown.stdout
+    tuned = keepstone("tune", "retrieval", "-c", "manuals")
+    assert tuned.exit_code == 0, tuned.output
+    assert "In use" in tuned.stdout
+    assert "Forgot 10" in keepstone("eval", "forget", "-c", "manuals").stdout
+    assert "--judgements" in keepstone("eval", "retrieval", "-c", "manuals").stderr
+
+
+def test_a_bad_file_is_named_by_its_line(keepstone: Keepstone, tmp_path: Path) -> None:
+    path = tmp_path / "bad.jsonl"
+    path.write_text("{}\n")
+    refused = keepstone("eval", "retrieval", "-c", "x", "--judgements", path)
+    assert refused.exit_code == 1
+    assert "Line 1" in refused.stderr

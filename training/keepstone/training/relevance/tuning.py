@@ -1,0 +1,233 @@
+"""The job kind `tune`: which way of searching is best for a collection?
+
+    job_id = Tuning(...).submit(principal, "handbook")
+    tuning.report(principal, job_id).advice
+
+Half of the documents choose: the way that ranks the questions about them best. The other half judges: only where the
+chosen way is better there, beyond chance, is it recommended. So trying many ways does not make one look good that is
+not. Each way is a unit of the job, measured on all questions and kept, so a kill costs one way at most.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from keepstone.platform.access import Principal, find_collection, readable_scope
+from keepstone.platform.database import Database
+from keepstone.platform.database.tables import JobRow
+from keepstone.platform.errors import InvalidInput, NotFound
+from keepstone.platform.jobs import JobInfo, Jobs
+from keepstone.retrieval.encoder import Encoder
+from keepstone.retrieval.indexes.files import write_atomically
+from keepstone.retrieval.reranking import LATE
+from keepstone.retrieval.reranking.bi_encoder import TokenEncoder
+from keepstone.retrieval.search import Searcher
+from keepstone.training.acting import acting_principal
+from keepstone.training.evaluate.bootstrap import Effect, Pair, difference
+from keepstone.training.evaluate.kept import Kept
+from keepstone.training.relevance.evaluation import Evaluator
+from keepstone.training.relevance.measure import figure_names, measure
+from keepstone.training.relevance.questions import Item, Question
+from keepstone.training.relevance.ways import Way, ways
+
+KIND: Final = "tune"
+LEAST_DOCUMENTS: Final = 8
+"""That questions are about; with fewer, half of them can tell nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """A way with its mean nDCG over the questions that choose."""
+
+    way: Way
+    chosen_by: float
+
+
+@dataclass(frozen=True, slots=True)
+class TuningReport:
+    """What a sweep came to."""
+
+    collection: str
+    k: int
+    questions: int
+    current: Way
+    best: Way
+    """By the half that chooses."""
+    effect: Effect
+    """What it changes in the half that judges, in nDCG."""
+    advice: Literal["change", "keep"]
+    """`change` where the best way is better beyond chance."""
+    tried: tuple[Tried, ...]
+    """All ways, the best first."""
+
+
+class Tuning:
+    """Sweeps over ways of searching.
+
+    Args:
+        database: where jobs and collections are.
+        searcher: searches.
+        evaluator: knows the judged questions and the way in use.
+        encoder: of the reranker `late`.
+        folder: where measurements and reports are kept.
+        jobs: where the work is queued; this object registers itself there.
+    """
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        searcher: Searcher,
+        evaluator: Evaluator,
+        encoder: Encoder,
+        folder: Path,
+        jobs: Jobs,
+    ) -> None:
+        self._database, self._searcher, self._evaluator = database, searcher, evaluator
+        self._rerankers = [LATE] if isinstance(encoder, TokenEncoder) else []
+        self._folder, self._jobs = folder, jobs
+        jobs.register(KIND, self)
+
+    def submit(self, principal: Principal, collection: str, *, k: int = 10) -> str:
+        """Order a sweep and return the job's id.
+
+        Args:
+            principal: who owns the collection.
+            collection: name or id.
+            k: how many of the first places count.
+
+        Raises:
+            InvalidInput: too few questions have been judged.
+        """
+        asked = self._evaluator.questions(principal, collection)
+        documents = len({each.document for each in asked.questions})
+        if documents < LEAST_DOCUMENTS:
+            raise InvalidInput(
+                f"The judged questions are about {documents} documents; at least {LEAST_DOCUMENTS} are needed",
+                fix="Judge more: `keepstone eval retrieval --collection NAME --judgements FILE`",
+            )
+        args = {"k": k, "scopes": sorted(principal.scopes)}
+        return self._jobs.submit(KIND, args, principal_id=principal.id, collection_id=asked.collection_id)
+
+    def report(self, principal: Principal, job_id: str) -> TuningReport:
+        """Return what a sweep came to.
+
+        Raises:
+            NotFound: there is none of this id, it is another's, or it has not ended.
+        """
+        with self._database.reading() as session:
+            job = session.get(JobRow, job_id)
+            if job is None or job.kind != KIND or job.collection_id is None:
+                raise NotFound(f"No sweep {job_id!r}", fix="See `keepstone jobs list`")
+            find_collection(session, principal, job.collection_id, "own")
+        try:
+            return _report_from_json(json.loads(self._path(job_id).read_bytes()))
+        except FileNotFoundError as error:
+            raise NotFound("This sweep has come to no end", fix=f"See `keepstone jobs show {job_id}`") from error
+
+    def plan(self, job: JobInfo) -> list[Any]:
+        """Return the ways, each a unit; the questions are kept, so that all ways are asked the same."""
+        with self._database.reading() as session:
+            principal = acting_principal(session, job)
+        asked = self._evaluator.questions(principal, str(job.collection_id))
+        kept = self._kept(job)
+        kept.keep([asdict(each) for each in asked.questions], "questions")
+        kept.keep(asked.collection, "collection")
+        tried = [asdict(way) for way in ways(self._evaluator.current, self._rerankers)]
+        return list(kept.keep(tried, "ways"))
+
+    def run(self, job: JobInfo, unit: Any) -> None:
+        """Measure one way on all questions."""
+        kept, k = self._kept(job), job.args["k"]
+
+        def ask() -> list[float]:
+            with self._database.reading() as session:
+                scope = readable_scope(session, acting_principal(session, job), [str(job.collection_id)])
+            questions = _questions(kept)
+            scores = measure(self._searcher, scope, questions, Way(**unit), k=k, check=job.check_cancelled)
+            return [each[figure_names(k)[0]] for each in scores]
+
+        kept.remember(ask, "scores", unit)
+
+    def finish(self, job: JobInfo, error: str | None) -> None:
+        """Choose, judge, and write the report."""
+        kept = self._kept(job)
+        # When this is run once more after a kill, the report may be written and the rest gone.
+        if error is None and (planned := kept.find("ways")):
+            scores = {Way(**unit): kept.find("scores", unit) for unit in planned}
+            report = chosen(kept.find("collection"), job.args["k"], _questions(kept), scores)
+            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            write_atomically(self._path(job.id), json.dumps(asdict(report)).encode())
+        kept.forget()
+
+    def _kept(self, job: JobInfo) -> Kept:
+        return Kept(self._folder / f"{job.id}.measured", job.id)
+
+    def _path(self, job_id: str) -> Path:
+        return self._folder / f"{job_id}.json"
+
+
+def chosen(collection: str, k: int, questions: Sequence[Question], scores: dict[Way, list[float]]) -> TuningReport:
+    """Choose a way on one half of the documents and judge it on the other.
+
+    Args:
+        collection: its name.
+        k: how many of the first places count.
+        questions: all of them.
+        scores: nDCG of each question under each way; the first is the way in use.
+    """
+    choosing = halves(questions)
+    current = next(iter(scores))
+
+    def mean(way: Way) -> float:
+        mine = [score for score, chooses in zip(scores[way], choosing, strict=True) if chooses]
+        return sum(mine) / len(mine)
+
+    # Among equals the way in use, then the one that was tried first.
+    tried = sorted((Tried(way, mean(way)) for way in scores), key=lambda each: -each.chosen_by)
+    best = tried[0].way
+    pairs = [
+        Pair(question.document, live, candidate)
+        for question, live, candidate, chooses in zip(questions, scores[current], scores[best], choosing, strict=True)
+        if not chooses
+    ]
+    effect = difference(pairs)
+    better = best != current and effect.low is not None and effect.low > 0
+    return TuningReport(
+        collection=collection,
+        k=k,
+        questions=len(questions),
+        current=current,
+        best=best,
+        effect=effect,
+        advice="change" if better else "keep",
+        tried=tuple(tried),
+    )
+
+
+def halves(questions: Sequence[Question]) -> list[bool]:
+    """Tell of each question whether it chooses: half of the documents do, always the same ones."""
+    documents = sorted({each.document for each in questions}, key=lambda each: hashlib.sha256(each.encode()).digest())
+    choosing = set(documents[: len(documents) // 2])
+    return [each.document in choosing for each in questions]
+
+
+def _questions(kept: Kept) -> list[Question]:
+    return [Question(each["text"], tuple(Item(**item) for item in each["items"])) for each in kept.find("questions")]
+
+
+def _report_from_json(values: dict[str, Any]) -> TuningReport:
+    return TuningReport(
+        **values
+        | {
+            "current": Way(**values["current"]),
+            "best": Way(**values["best"]),
+            "effect": Effect(**values["effect"]),
+            "tried": tuple(Tried(Way(**each["way"]), each["chosen_by"]) for each in values["tried"]),
+        }
+    )

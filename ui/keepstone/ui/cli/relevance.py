@@ -1,0 +1,149 @@
+"""`keepstone eval` and `keepstone tune`: how well a collection is searched, and whether another way is better."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import quote
+
+import typer
+
+from keepstone.platform.errors import InvalidInput, KeepstoneError
+from keepstone.ui.cli.client import Api, connect
+from keepstone.ui.cli.output import emit, fields, say, table
+from keepstone.ui.cli.progress import wait_for_job
+
+evaluation = typer.Typer(help="How well collections are searched, on judged questions.", no_args_is_help=True)
+tuning = typer.Typer(help="Whether another way of searching is better.", no_args_is_help=True)
+
+_AT_ONCE = 500
+_MOST_BYTES = 64 * 2**20
+_Collection = Annotated[str, typer.Option("--collection", "-c", help="Name or id.")]
+_K = Annotated[int, typer.Option("--k", min=1, max=30, help="How many of the first places count.")]
+
+
+@evaluation.command("retrieval")
+def eval_retrieval(
+    collection: _Collection,
+    *,
+    judgements: Annotated[
+        Path | None,
+        typer.Option(help='Kept with the collection; a line is {"question": "...", "relevant": ["document"]}.'),
+    ] = None,
+    k: _K = 10,
+) -> None:
+    """Measure nDCG, MRR and recall on the questions that were judged, with 95% intervals."""
+    new = _read(judgements) if judgements else []
+    with connect() as api:
+        for start in range(0, len(new), _AT_ONCE):
+            api.post(f"{_path(collection)}/judgements", {"judgements": new[start : start + _AT_ONCE]})
+        report = api.post(f"{_path(collection)}/evaluation", {"k": k})
+    emit(report, lambda: _show_report(report))
+
+
+@evaluation.command()
+def forget(collection: _Collection) -> None:
+    """Forget the judgements that were handed in for a collection."""
+    with connect() as api:
+        gone = api.delete(f"{_path(collection)}/judgements")
+    emit(gone, f"Forgot {gone['judgements']} judgements.")
+
+
+@tuning.command("retrieval")
+def tune_retrieval(
+    collection: _Collection,
+    *,
+    k: _K = 10,
+    detach: Annotated[bool, typer.Option("--detach", help="Do not wait for the end.")] = False,
+) -> None:
+    """Try weights, candidates and rerankers: the best on half of the documents is judged on the other half."""
+    with connect() as api:
+        job = api.post(f"{_path(collection)}/tuning", {"k": k})
+        if detach:
+            emit(job, f"It is being tried. Then: keepstone tune show {job['id']}")
+            return
+        ended = wait_for_job(api, job["id"])
+        if ended["state"] != "succeeded":
+            raise KeepstoneError(f"The ways could not be compared: {ended['error']}".rstrip("."))
+        report = _tuned(api, job["id"])
+    emit(report, lambda: _show_tuning(report))
+
+
+@tuning.command()
+def show(job: Annotated[str, typer.Argument(metavar="ID", help="Of the job.")]) -> None:
+    """Show what a comparison came to."""
+    with connect() as api:
+        report = _tuned(api, job)
+    emit(report, lambda: _show_tuning(report))
+
+
+def _path(collection: str) -> str:
+    return f"/v1/collections/{quote(collection, safe='')}"
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    from keepstone.training.relevance.judgements import read_judgements
+
+    if path.stat().st_size > _MOST_BYTES:
+        raise InvalidInput(f"{path} is larger than 64 MiB", fix="Keep the judgements that matter most")
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise InvalidInput(f"{path} is not UTF-8 text", fix="Save it as UTF-8") from error
+    return [each.model_dump(exclude_defaults=True) for each in read_judgements(lines)]
+
+
+def _tuned(api: Api, job_id: str) -> Any:
+    return api.get(f"/v1/tunings/{quote(job_id, safe='')}")
+
+
+def _show_report(report: Mapping[str, Any]) -> None:
+    fields(
+        {
+            "Collection": report["collection"],
+            "Questions": f"{report['questions']} about {report['documents']} documents",
+            "Encoder": report["encoder"],
+            "Reranker": report["reranker"],
+            "Searched": _worded(report["way"]),
+        }
+    )
+    rows = [(each["name"], f"{each['mean']:.3f}", _interval(each["low"], each["high"])) for each in report["figures"]]
+    table(["Figure", ">Mean", ">95% interval"], rows)
+    for reason, count in report["left_out"].items():
+        say(f"Left out: {count} {reason.replace('_', ' ')}", "yellow")
+    if report["misses"]:
+        say(f"Nothing relevant among the first {report['k']}, for example:")
+        for question in report["misses"][:5]:
+            say(f"  {' '.join(question.split())[:100]}")
+
+
+def _show_tuning(report: Mapping[str, Any]) -> None:
+    effect = report["effect"]
+    if report["advice"] == "change":
+        say("Another way is better beyond chance. Put it into keepstone.toml, under [search]:", "green")
+        for name, value in report["best"].items():
+            if value != report["current"][name]:
+                say(f"  {name} = {value!r}".replace("'", '"'))
+    else:
+        say("Keep the way of searching in use: no other one is better beyond chance.", "yellow")
+    fields(
+        {
+            "Collection": report["collection"],
+            "In use": _worded(report["current"]),
+            "Best": _worded(report["best"]),
+            "Judged on": f"{effect['questions']} questions about {effect['documents']} documents, none of which chose",
+            f"nDCG@{report['k']}": f"{effect['live']:.3f} in use, {effect['candidate']:.3f} the best way",
+            "Change": f"{effect['value']:+.3f} ({_interval(effect['low'], effect['high'])})",
+        }
+    )
+    rows = [(_worded(each["way"]), f"{each['chosen_by']:.3f}") for each in report["tried"]]
+    table(["Way", f">nDCG@{report['k']} where chosen"], rows)
+
+
+def _worded(way: Mapping[str, Any]) -> str:
+    return f"meaning {way['dense_weight']:g}, {way['candidates']} candidates, reranker {way['reranker']}"
+
+
+def _interval(low: float | None, high: float | None) -> str | None:
+    return None if low is None or high is None else f"{low:.3f} to {high:.3f}"
