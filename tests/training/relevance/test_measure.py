@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keepstone.retrieval.types import Hit
@@ -49,6 +50,12 @@ def test_touching_is_sharing_a_character() -> None:
     assert ranking([hit("a", 0, 11)], [Item("a", 10, 20)]) == [0]
 
 
+def test_what_stands_around_a_passage_does_not_count() -> None:
+    wide = replace(hit("a", 0, 100), found=(50, 60))
+    assert ranking([wide], [Item("a", 10, 20)]) == [-1]
+    assert ranking([wide], [Item("a", 55, 56)]) == [0]
+
+
 def test_the_measures_are_those_of_the_textbook() -> None:
     hits = [hit("x"), hit("a"), hit("y"), hit("b")]
     scores = worth(hits, [Item("a"), Item("b"), Item("c")], 3)
@@ -61,6 +68,7 @@ def test_the_measures_are_those_of_the_textbook() -> None:
     assert reciprocal_rank([5, 1], [1], 1) == 0.0
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from("abcdef"), max_size=20), st.sets(st.sampled_from("abc"), min_size=1))
 def test_measures_lie_between_nothing_and_all(documents: list[str], relevant: set[str]) -> None:
     items = [Item(each) for each in sorted(relevant)]

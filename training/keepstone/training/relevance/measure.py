@@ -145,4 +145,6 @@ def missed(questions: Sequence[Question], scores: Sequence[Scores], k: int) -> t
 def _answers(hit: Hit, item: Item) -> bool:
     if hit.document_id != item.document_id:
         return False
-    return item.start is None or item.end is None or (hit.start < item.end and item.start < hit.end)
+    # What a chunker put around a passage was not what ranked it.
+    start, end = hit.found or (hit.start, hit.end)
+    return item.start is None or item.end is None or (start < item.end and item.start < end)
