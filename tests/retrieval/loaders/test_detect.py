@@ -87,8 +87,6 @@ def test_fragments_of_html_need_the_name() -> None:
 @pytest.mark.parametrize(
     ("data", "looks_like"),
     [
-        (b"\x89PNG\r\n\x1a\n" + bytes(50), "PNG image"),
-        (b"\xff\xd8\xff\xe0" + bytes(range(50)), "JPEG image"),
         (b"\x1f\x8b\x08" + bytes(range(50)), "gzip"),
         (b"Rar!\x1a\x07\x00" + bytes(50), "RAR"),
         (b"\x7fELF\x02\x01" + bytes(50), "program"),

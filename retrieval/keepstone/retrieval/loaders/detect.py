@@ -18,6 +18,9 @@ from keepstone.retrieval.loaders.encoding import decode
 
 PDF = "application/pdf"
 DOCX = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
+PNG = "image/png"
+JPEG = "image/jpeg"
+TIFF = "image/tiff"
 EML = "message/rfc822"
 MSG = "application/vnd.ms-outlook"
 PPTX = "application/vnd.openxmlformats-officedocument.presentationml.presentation"
@@ -46,14 +49,11 @@ _BY_ENDING = {
 _NOT_TEXT_ENDINGS = frozenset(
     {"", ".pdf", ".docx", ".doc", ".xlsx", ".pptx", ".odt", ".epub", ".bin", ".dat", ".png", ".jpg", ".zip"}
 )
+_PICTURES = ((b"\x89PNG\r\n\x1a\n", PNG), (b"\xff\xd8\xff", JPEG), (b"II*\x00", TIFF), (b"MM\x00*", TIFF))
 _SIGNATURES: tuple[tuple[bytes, str], ...] = (
-    (b"\x89PNG\r\n\x1a\n", "a PNG image"),
-    (b"\xff\xd8\xff", "a JPEG image"),
     (b"GIF87a", "a GIF image"),
     (b"GIF89a", "a GIF image"),
     (b"BM", "a bitmap image"),
-    (b"II*\x00", "a TIFF image"),
-    (b"MM\x00*", "a TIFF image"),
     (b"\x1f\x8b", "a gzip archive"),
     (b"BZh", "a bzip2 archive"),
     (b"\xfd7zXZ\x00", "an xz archive"),
@@ -122,6 +122,9 @@ def detect(data: bytes, name: str) -> str:
         if "__substg1.0_".encode("utf-16-le") in data:
             return MSG
         raise _old_office(data, name)
+    picture = next((kind for signature, kind in _PICTURES if data.startswith(signature)), None)
+    if picture:
+        return picture
     _refuse_binary(data, name)
     if _is_mail(data[:65536], PurePath(name).suffix.lower()):
         return EML

@@ -1,7 +1,8 @@
 """PDF: the text layer with page spans, by PDFium; headings from bookmarks and type sizes; ruled tables by pdfplumber.
 
-A page that cannot be read loses its own text only. A file without a text layer (a scan) is refused with the advice
-to run text recognition, because empty documents would answer nothing and look as if they did.
+A page that cannot be read loses its own text only. Pages without a text layer (scans) are read by text recognition;
+where that is not installed, a file of nothing else is refused, because empty documents would answer nothing and look as
+if they did.
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ from pypdfium2.version import PYPDFIUM_INFO
 from keepstone.platform.errors import UnreadableDocument
 from keepstone.retrieval.loaders.base import LoadLimits, clean, parser_id, shown
 from keepstone.retrieval.loaders.detect import PDF
+from keepstone.retrieval.loaders.ocr import INSTALL, OTHER_LANGUAGES, program
 from keepstone.retrieval.loaders.pdf_layout import Bookmark, drop_running_lines, write_pages
 from keepstone.retrieval.loaders.pdf_lines import Line, page_lines
+from keepstone.retrieval.loaders.pdf_scans import is_readable, recognise_scans
 from keepstone.retrieval.loaders.pdf_tables import find_tables, has_ruled_lines
 from keepstone.retrieval.loaders.writer import MarkdownWriter, one_line
 from keepstone.retrieval.types import Document
@@ -30,20 +33,20 @@ _NO_TITLE = re.compile(
     r"|\.(?:docx?|indd|tex|dvi|qxd|pdf|html?|pptx?|xlsx?)$",
     re.IGNORECASE,
 )
-_UNMAPPED = re.compile("[\ufffd\ue000-\uf8ff]|\\(cid:\\d+\\)")
 
 
 class PdfLoader:
     """Reads PDF files that have a text layer."""
 
     name = "pdf"
-    version = f"1 pypdfium2 {PYPDFIUM_INFO.version}"
+    version = f"2 pypdfium2 {PYPDFIUM_INFO.version}"
     media_types = frozenset({PDF})
 
     def load(self, data: bytes, name: str, limits: LoadLimits) -> Document:
         """See `Loader.load`."""
         with _open(data, name) as pdf:
             pages, ruled, failed = _read_pages(pdf, limits)
+            pages = recognise_scans(pdf, pages, name, limits)
             _check_text(pages, failed, name)
             title = one_line(pdf.get_metadata_value("Title"))
             bookmarks = _bookmarks(pdf)
@@ -99,13 +102,11 @@ def _check_text(pages: Sequence[Sequence[Line]], failed: int, name: str) -> None
     """Raise `UnreadableDocument` where there is no text, or only codes of glyphs that no table maps to characters."""
     if failed == len(pages):
         raise _damaged(name)
-    text = "".join(line.text for page in pages for line in page)
-    visible = len("".join(text.split()))
-    if visible and len(_UNMAPPED.findall(text)) <= 0.5 * visible:
+    if is_readable([line for page in pages for line in page]):
         return
-    what = "has a text layer that maps to no characters" if visible else "has no text layer: its pages are pictures"
+    what = "a text layer that maps to no characters" if any(pages) else "no text layer: its pages are pictures"
     raise UnreadableDocument(
-        f"{shown(name)} {what}", fix="Run text recognition (OCR) first, for example `ocrmypdf --force-ocr IN OUT`"
+        f"{shown(name)} has {what}", fix=OTHER_LANGUAGES if program() else f"It needs OCR. {INSTALL}"
     )
 
 

@@ -2,7 +2,7 @@
 
 It speaks frames of a four-byte big-endian length and JSON: a request `{"path", "name", "limits"}` on standard input,
 an answer `{"document": ...}` or `{"error": ...}` on what was standard output. It opens no sockets and starts no
-programs, whatever a file talks a library into.
+programs but the one for text recognition, whatever a file talks a library into.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from keepstone.platform.errors import KeepstoneError
+from keepstone.retrieval.loaders import ocr
 from keepstone.retrieval.loaders.base import LoadLimits, shown
 from keepstone.retrieval.loaders.registry import load
 
@@ -33,6 +34,7 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # a library that prints must not garble the answers
     requests = sys.stdin.buffer
+    ocr.program()  # found before any file is read
     sys.addaudithook(_refuse)
     write_frame(answers, {"ready": True})
     while (request := read_frame(requests)) is not None:
@@ -93,7 +95,9 @@ def _limit_memory(memory_mb: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def _refuse(event: str, _: tuple[Any, ...]) -> None:
+def _refuse(event: str, arguments: tuple[Any, ...]) -> None:
+    if event == "subprocess.Popen" and ocr.program() is not None and arguments[0] == ocr.program():
+        return
     if event.startswith(_FORBIDDEN):
         raise PermissionError(f"a loader tried {event}")
 

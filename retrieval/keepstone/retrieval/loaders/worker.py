@@ -193,7 +193,11 @@ class _Process:
     """One loader process and the pipes to it."""
 
     def __init__(self) -> None:
-        environment = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH", "TZ") if name in os.environ}
+        environment = {
+            name: os.environ[name]
+            for name in ("PATH", "LD_LIBRARY_PATH", "TZ", "TESSDATA_PREFIX")
+            if name in os.environ
+        }
         environment |= {
             "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry),
             "PYTHONHASHSEED": "0",

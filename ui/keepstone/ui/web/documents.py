@@ -67,7 +67,7 @@ class DocumentsPage:
                     )
                     self.create = gr.Button("Create", elem_id="create-collection", size="sm")
             self.files = gr.File(
-                label="PDF, Office, HTML, Markdown, text, tables, books, mail, code; or a zip or tar of these",
+                label="PDF, Office, HTML, Markdown, text, tables, books, mail, code, scans; or a zip or tar of these",
                 file_count="multiple",
                 elem_id="upload",
                 height=132,
