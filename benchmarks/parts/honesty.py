@@ -71,7 +71,8 @@ def damaged_and_quantized(context: Context) -> Iterable[Figure]:
             asyncio.run(_ready(bench.runtime))
             registry, named = bench.runtime.registry, bench.runtime.settings
             damaged = [bench.judge(bench.copy(registry.get(named.encoder.model), "wreck", noise=_WRECK, seed=1))]
-            adapter = bench.train("sft", epochs=0.2)
+            # A step or two: it is there to be damaged.
+            adapter = bench.train("sft", epochs=0.05)
             damaged.append(bench.judge(bench.copy(adapter, "wreck-adapter", noise=3 * _WRECK, seed=2)))
             quantized = bench.train("quantize")
             fine = bench.judge(quantized)
