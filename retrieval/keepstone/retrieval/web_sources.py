@@ -24,6 +24,8 @@ _LONGEST_NAME = 240
 _ENDINGS = {
     "text/html": ".html", "application/xhtml+xml": ".html", "text/markdown": ".md", "text/plain": ".txt",
     "application/pdf": ".pdf", "application/json": ".json", "text/csv": ".csv", "message/rfc822": ".eml",
+    "text/tab-separated-values": ".tsv", "application/x-ndjson": ".jsonl", "application/x-ipynb+json": ".ipynb",
+    "text/x-rst": ".rst",
 }  # fmt: skip
 # Patterns rather than a parser: a list of addresses needs none, and there are no entities to bomb with.
 _SITEMAP = re.compile(rb"<(?:\w+:)?(?:urlset|sitemapindex)\b")

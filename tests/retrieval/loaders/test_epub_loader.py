@@ -59,6 +59,8 @@ def test_hostile_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     bomb = b'<!DOCTYPE ncx [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;"><!ENTITY p SYSTEM "file:///etc/passwd">]>'
     point = b"<navPoint><navLabel><text>&b;&p;</text></navLabel><content src='text/a'/></navPoint>"
     assert load(zip_of(parts | {"OPS/toc.ncx": bomb + b"<ncx>" + point + b"</ncx>"}), "a.epub").text == "x"
+    package = parts["OPS/book.opf"].replace(b"<manifest>", b"<manifest>&a;").replace(b"<spine>", b"<spine>&b;")
+    assert load(zip_of(parts | {"OPS/book.opf": package}), "a.epub").text == "x"
     with pytest.raises(LimitExceeded, match="zip bomb"):
         load(zip_of(parts | {"OPS/text/a": b" " * 700_000}), "a.epub")
     with pytest.raises(UnreadableDocument, match="nested too deeply"):

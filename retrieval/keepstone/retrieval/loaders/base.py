@@ -105,5 +105,7 @@ def clean(text: str) -> str:
 
     NFC changes no character's meaning, and makes the decomposed accents that macOS writes match what people type.
     """
+    if text.isascii() and text.isprintable():  # as most cells of tables are, which come by the million
+        return text
     text = _UNWANTED.sub("", _LINE_ENDS.sub("\n", text))
     return text if unicodedata.is_normalized("NFC", text) else unicodedata.normalize("NFC", text)

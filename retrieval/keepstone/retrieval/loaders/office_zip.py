@@ -100,6 +100,7 @@ class OfficeZip:
             raise self.damaged(f"{path} is no XML")
         if not doctype:
             self._refuse_doctype(root, path)
+        etree.strip_elements(root, etree.Entity, with_tail=False)  # what is not resolved stands for nothing
         return root
 
     def elements(self, path: str, *names: str) -> Iterator[etree._Element]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from itertools import chain, islice, takewhile, zip_longest
 
 from keepstone.retrieval.loaders.writer import MarkdownWriter, one_line, tidy
@@ -34,7 +35,7 @@ def write_record(writer: MarkdownWriter, fields: Iterable[tuple[str, str]], *, l
         level: of the heading that a long record gets.
         number: of the record, from 1; its heading if it begins with no short field.
     """
-    named = [(one_line(name)[:_LONGEST_NAME].rstrip(" :"), tidy(value)) for name, value in fields]
+    named = [(_shown_name(name), tidy(value)) for name, value in fields]
     spelled = [f"{name}: {value}" if name else value for name, value in named if value]
     line = "; ".join(spelled)
     if len(line) <= _LONGEST_LINE and "\n" not in line:
@@ -116,6 +117,11 @@ def _write_rows(writer: MarkdownWriter, header: Row, rows: Iterator[Row], level:
     for number, row in enumerate(chain(short, rows), start=1):
         names = chain(header, [""] * (len(row) - len(header)))
         write_record(writer, zip(names, row, strict=False), level=level, number=number)
+
+
+@lru_cache(maxsize=4096)
+def _shown_name(name: str) -> str:
+    return one_line(name)[:_LONGEST_NAME].rstrip(" :")
 
 
 def _is_caption(row: Row, left: int) -> bool:

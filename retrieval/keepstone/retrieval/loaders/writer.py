@@ -226,4 +226,5 @@ def one_line(text: str) -> str:
 
 def tidy(text: str) -> str:
     """Return cleaned text without blank lines, trailing spaces, or space at either end."""
-    return _TRAILING.sub("\n", _BLANK_LINES.sub("\n", clean(text))).strip()
+    text = clean(text)
+    return _TRAILING.sub("\n", _BLANK_LINES.sub("\n", text)).strip() if "\n" in text else text.strip()
