@@ -93,10 +93,15 @@ async def test_the_job_counts_its_documents_and_names_those_that_failed(
 async def test_an_upload_without_files_is_refused(client: httpx.AsyncClient) -> None:
     await client.post("/v1/collections", json={"name": "bare"})
     path = "/v1/collections/bare/documents"
-    for sent in ({"data": {"files": "text"}}, {"files": [("other", ("a.md", b"x"))]}, {"json": {}}, {}):
+    for sent, lacks in (
+        ({"data": {"files": "text"}}, "files"),
+        ({"files": [("other", ("a.md", b"x"))]}, "files"),
+        ({"json": {}}, "names no address"),
+        ({}, "files"),
+    ):
         response = await client.post(path, **sent)
         assert response.status_code == 400, sent
-        assert "files" in response.json()["error"]["message"]
+        assert lacks in response.json()["error"]["message"]
 
 
 async def test_a_broken_form_is_refused(client: httpx.AsyncClient) -> None:
