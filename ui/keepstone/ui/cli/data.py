@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -12,14 +11,11 @@ import typer
 from keepstone.platform.errors import KeepstoneError
 from keepstone.ui.cli.client import Api, connect
 from keepstone.ui.cli.confirm import Yes, confirm
-from keepstone.ui.cli.output import ago, emit, fields, note, table
-from keepstone.ui.cli.progress import progress_lines
+from keepstone.ui.cli.output import ago, emit, fields, table
+from keepstone.ui.cli.progress import wait_for_job
 
 app = typer.Typer(help="Datasets: questions and answers to train and test models with.", no_args_is_help=True)
 Reference = Annotated[str, typer.Argument(metavar="DATASET", help="Id or name, as `data list` shows it.")]
-
-_POLL_S = 0.5
-_OPEN = ("queued", "running")
 
 
 @app.command()
@@ -97,20 +93,7 @@ def delete(dataset: Reference, yes: Yes = False) -> None:
 
 def _wait(api: Api, job_id: str) -> Any:
     """Return the dataset once the job has built it."""
-    try:
-        with progress_lines() as progress:
-            shown = ""
-            while (job := api.get(f"/v1/jobs/{job_id}"))["state"] in _OPEN:
-                line = (
-                    f"  Building: step {job['done']} of {job['total']}" if job["total"] else "  Reading the collection"
-                )
-                if line != shown:
-                    progress(line)
-                    shown = line
-                time.sleep(_POLL_S)
-    except KeyboardInterrupt:
-        note(f"It goes on. Watch: keepstone jobs show {job_id}; stop: keepstone jobs cancel {job_id}")
-        raise
+    job = wait_for_job(api, job_id, before="Reading the collection", doing="Building: step")
     if job["state"] != "succeeded":
         raise KeepstoneError(f"No dataset was built: {job['error']}".rstrip("."))
     return next(each for each in api.get("/v1/datasets")["data"] if each["job"] == job_id)

@@ -37,13 +37,20 @@ def progress_lines() -> Iterator[Callable[[str], None]]:
         yield show
 
 
-def wait_for_job(api: Api, job_id: str) -> Any:
-    """Return a job once it has ended, however it did; Ctrl-C leaves it at work."""
+def wait_for_job(api: Api, job_id: str, *, before: str = "Making ready", doing: str = "At work") -> Any:
+    """Return a job once it has ended, however it did; Ctrl-C leaves it at work.
+
+    Args:
+        api: of the app that has the job.
+        job_id: which.
+        before: what is shown until the job knows how many steps it takes, or has but one.
+        doing: what is shown from then on, with their numbers.
+    """
     try:
         with progress_lines() as progress:
             shown = ""
             while (job := api.get(f"/v1/jobs/{job_id}"))["state"] in _OPEN:
-                line = f"  At work: {job['done']} of {job['total']}" if job["total"] else "  Making ready"
+                line = f"  {doing}: {job['done']} of {job['total']}" if job["total"] > 1 else f"  {before}"
                 if line != shown:
                     progress(line)
                     shown = line

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -10,14 +9,12 @@ import typer
 
 from keepstone.platform.errors import KeepstoneError
 from keepstone.ui.cli.client import Api, connect
-from keepstone.ui.cli.output import ago, emit, note, table
-from keepstone.ui.cli.progress import progress_lines
+from keepstone.ui.cli.output import ago, emit, table
+from keepstone.ui.cli.progress import wait_for_job
 
 Whose = Annotated[str | None, typer.Option("--collection", "-c", help="Whose encoder; leave it out for other models.")]
 
 _PATH = "/v1/models/promotions"
-_POLL_S = 0.5
-_OPEN = ("queued", "running")
 
 
 def promote(
@@ -62,21 +59,7 @@ def history(limit: Annotated[int, typer.Option("--limit", min=1, max=500, help="
 
 def _wait(api: Api, job: dict[str, Any], *, doing: str) -> None:
     """Return once the job has done it."""
-    path, shown = f"/v1/jobs/{job['id']}", ""
-    try:
-        with progress_lines() as progress:
-            progress(doing)
-            while (job := api.get(path))["state"] in _OPEN:
-                line = (
-                    f"  Encoding the collection: {job['done']} of {job['total']} passages" if job["total"] > 1 else ""
-                )
-                if line and line != shown:
-                    progress(line)
-                    shown = line
-                time.sleep(_POLL_S)
-    except KeyboardInterrupt:
-        note(f"It goes on. Stop it: keepstone jobs cancel {job['id']}")
-        raise
+    job = wait_for_job(api, job["id"], before=doing, doing="Encoding the collection, passage")
     if job["state"] != "succeeded":
         raise KeepstoneError(f"Nothing has changed: {job['error'] or job['state']}".rstrip("."))
 
