@@ -38,7 +38,7 @@ down: .venv/.installed ## Stop what `make up` started
 	@$(KEEPSTONE) down
 
 test: .venv/.installed-dev engine ## Run all tests; those of the real engine and browser come last
-	@$(BIN)/python scripts/debian.py browser
+	@$(BIN)/python scripts/debian.py tests
 	$(BIN)/pytest $(TESTS) $(ARGS)
 
 lint: .venv/.installed-dev ## Check style, layering and layout

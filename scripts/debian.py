@@ -2,7 +2,7 @@
 
 ::
 
-    python3 scripts/debian.py browser        # Chromium, for the browser tests; never fails
+    python3 scripts/debian.py tests        # Chromium and tesseract, for the tests that need them; never fails
 
 Standard library only. Packages are installed when this runs as root and `apt-get` is there, as in a container or on a
 fresh box; anybody else is told the command, because changing their system is theirs to do.
@@ -55,12 +55,15 @@ def install(packages: list[str], purpose: str) -> bool:
     return False
 
 
-def browser() -> bool:
-    """See to it that the browser tests find a Chromium; they skip themselves where none is to be had."""
-    return any(map(shutil.which, BROWSERS)) or install(["chromium", "fonts-noto-cjk"], "the browser tests")
+def for_tests() -> None:
+    """See to it that tests find a Chromium and tesseract; they skip themselves where these are not to be had."""
+    if not any(map(shutil.which, BROWSERS)):
+        install(["chromium", "fonts-noto-cjk"], "the browser tests")
+    if not shutil.which("tesseract"):
+        install(["tesseract-ocr"], "the tests of text recognition")
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] != ["browser"]:
-        sys.exit("usage: python3 scripts/debian.py browser")
-    browser()
+    if sys.argv[1:] != ["tests"]:
+        sys.exit("usage: python3 scripts/debian.py tests")
+    for_tests()

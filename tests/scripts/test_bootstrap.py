@@ -141,10 +141,10 @@ def test_pins_of_both_machines_agree() -> None:
     assert cpu == cuda
 
 
-def test_browser_helper_never_fails(tmp_path: Path) -> None:
-    """`make test` must go on without a browser: its tests skip with the reason."""
+def test_the_helper_of_the_tests_never_fails(tmp_path: Path) -> None:
+    """`make test` must go on without a browser or tesseract: their tests skip with the reason."""
     done = subprocess.run(
-        [sys.executable, str(ROOT / "scripts" / "debian.py"), "browser"],
+        [sys.executable, str(ROOT / "scripts" / "debian.py"), "tests"],
         env={"PATH": str(tmp_path)},
         capture_output=True,
         text=True,
@@ -152,3 +152,4 @@ def test_browser_helper_never_fails(tmp_path: Path) -> None:
     )
     assert done.returncode == 0
     assert "apt-get install chromium" in done.stderr
+    assert "apt-get install tesseract-ocr" in done.stderr
