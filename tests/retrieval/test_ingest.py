@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 import sqlalchemy as sa
+from numpy.typing import NDArray
 
 from keepstone.platform.access import readable_scope
 from keepstone.platform.database.tables import ChunkRow, DocumentRow, DocumentState, JobState
 from keepstone.platform.errors import Forbidden, LimitExceeded, NotFound
+from keepstone.retrieval.encoder import HashEncoder
 from keepstone.ui.runtime import Runtime
 from tests.stack import admin, ingest, open_stack, someone
 
@@ -164,3 +168,31 @@ def test_another_encoder_makes_all_vectors_anew(tmp_path: Path) -> None:
             assert second.jobs.wait(job_id, 60).state == JobState.SUCCEEDED
         assert found(second, "lamp hours")[0] == "guide.md"
         assert second.indexes.verify(second.library.collection(admin(second), "docs").id).ok
+
+
+class Waiting(HashEncoder):
+    """An encoder that takes as long over a text about whales as it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun, self.go_on = threading.Event(), threading.Event()
+
+    def encode_documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        if any("whale" in text for text in texts):
+            self.begun.set()
+            assert self.go_on.wait(60)
+        return super().encode_documents(texts)
+
+
+def test_a_document_that_takes_long_holds_up_nobody_else(tmp_path: Path) -> None:
+    encoder = Waiting()
+    with open_stack(tmp_path / "home", encoder=encoder) as runtime:
+        me = admin(runtime)
+        runtime.library.create_collection(me, "whales")
+        whale = runtime.library.add_document(me, "whales", "whale.md", io.BytesIO(b"The whale is long."))
+        slow = runtime.ingestion.submit(me, "whales", [whale.document.id])
+        assert encoder.begun.wait(60)
+        assert ingest(runtime, me, "docs", {"guide.md": GUIDE.encode()}).state == JobState.SUCCEEDED
+        assert runtime.jobs.get(slow).state == JobState.RUNNING
+        encoder.go_on.set()
+        assert runtime.jobs.wait(slow, 60).state == JobState.SUCCEEDED

@@ -53,6 +53,8 @@ _ENCODE_SLICE = 512
 # The pool bounds how many files are read at once; further threads split what it has read.
 _LOAD_THREADS = 3
 _JOB_DOCUMENTS = 1000
+# A second job goes on beside one that is at work on a huge document.
+_JOBS_AT_ONCE = 2
 
 log = structlog.get_logger(__name__)
 
@@ -107,7 +109,7 @@ class Ingestion:
         self._indexes = indexes
         self._chunking = chunking
         self._jobs = jobs
-        jobs.register(KIND, self, own_progress=True)
+        jobs.register(KIND, self, concurrency=_JOBS_AT_ONCE, own_progress=True)
 
     def submit(self, principal: Principal, collection: str, document_ids: Sequence[str]) -> str:
         """Queue the ingestion of documents that the library holds as `queued`; return the job's id."""
