@@ -36,6 +36,8 @@ def test_a_collection_is_measured_and_tuned(keepstone: Keepstone, judgements: Pa
     shown = keepstone("eval", "retrieval", "-c", "manuals", "--k", "5")
     assert "ndcg@5" in shown.stdout
     assert "10 about 10 documents" in shown.stdout
+    detached = keepstone("eval", "retrieval", "-c", "manuals", "--detach")
+    assert "keepstone eval show job_" in detached.stdout
     tuned = keepstone("tune", "retrieval", "-c", "manuals")
     assert tuned.exit_code == 0, tuned.output
     assert "In use" in tuned.stdout

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import httpx
 
 from keepstone.ui.runtime import Runtime
@@ -14,12 +16,19 @@ async def test_judgements_are_kept_measured_and_forgotten(client: httpx.AsyncCli
     given = [{"question": "How long does the lamp last?", "relevant": ["lamp.md"]}]
     path = "/v1/collections/measured"
     assert (await client.post(f"{path}/evaluation", json={})).status_code == 400
-    report = (await client.post(f"{path}/evaluation", json={"judgements": given, "k": 3})).json()
+
+    async def measured(order: dict[str, Any]) -> Any:
+        ordered = await client.post(f"{path}/evaluation", json=order)
+        assert ordered.status_code == 202
+        runtime.jobs.wait(ordered.json()["id"], WAIT_S)
+        return (await client.get(f"/v1/evaluations/{ordered.json()['id']}")).json()
+
+    report = await measured({"judgements": given, "k": 3})
     assert [each["name"] for each in report["figures"]] == ["ndcg@3", "mrr@3", "recall@3"]
     assert (await client.get(f"{path}/judgements")).json()["data"] == []
     assert (await client.post(f"{path}/judgements", json={"judgements": given})).json() == {"judgements": 1}
     assert (await client.get(f"{path}/judgements")).json()["data"][0]["question"] == given[0]["question"]
-    assert (await client.post(f"{path}/evaluation", json={})).json()["questions"] == 1
+    assert (await measured({}))["questions"] == 1
     assert (await client.post(f"{path}/tuning", json={})).status_code == 400
     assert (await client.delete(f"{path}/judgements")).json() == {"judgements": 1}
     for wrong in ({"judgements": []}, {"judgements": [{"question": "?"}]}, {}):

@@ -47,7 +47,7 @@ from keepstone.training.improve import Improvements
 from keepstone.training.improve.orders import Orders
 from keepstone.training.improve.record import Records
 from keepstone.training.promotion import Promotions
-from keepstone.training.relevance import Evaluator, Judgements, Tuning
+from keepstone.training.relevance import Evaluator, Judgements, Measuring, Tuning
 from keepstone.training.runs import Runs
 from keepstone.ui.ground import Ground, open_ground
 
@@ -84,6 +84,7 @@ class Runtime:
     evaluations: Evaluations
     judgements: Judgements
     evaluator: Evaluator
+    measuring: Measuring
     tuning: Tuning
     improvements: Improvements
     answerer: Answerer
@@ -241,6 +242,9 @@ def _build(ground: Ground, encoder: Encoder | Encoders | None, resources: ExitSt
     )
     judgements = Judgements(database)
     evaluator = Evaluator(database, searcher, judgements, settings.search)
+    measuring = Measuring(
+        database=database, searcher=searcher, evaluator=evaluator, folder=settings.home / "evaluations", jobs=jobs
+    )
     tuning = Tuning(
         database=database,
         searcher=searcher,
@@ -320,6 +324,7 @@ def _build(ground: Ground, encoder: Encoder | Encoders | None, resources: ExitSt
         evaluations=evaluations,
         judgements=judgements,
         evaluator=evaluator,
+        measuring=measuring,
         tuning=tuning,
         improvements=improvements,
         answerer=answerer,

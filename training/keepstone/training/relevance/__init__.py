@@ -2,7 +2,8 @@
 
 judgements  questions and what is relevant to them: handed in, or from what people thought of answers
 questions   the same, found again in the collection as it is now
-measure     nDCG, MRR and recall of one way of searching, with intervals; evaluation does it for people
+measure     nDCG, MRR and recall of one way of searching, with intervals
+evaluation  the same for a collection, at once; measuring, as a job
 ways        the ways of searching that a sweep tries
 tuning      the sweep, as a job: the best on one half of the questions, judged on the other
 """
@@ -10,12 +11,14 @@ tuning      the sweep, as a job: the best on one half of the questions, judged o
 from keepstone.training.relevance.evaluation import Evaluator
 from keepstone.training.relevance.judgements import Judgement, Judgements, Relevant, read_judgements
 from keepstone.training.relevance.measure import Report
+from keepstone.training.relevance.measuring import Measuring
 from keepstone.training.relevance.tuning import Tuning, TuningReport
 
 __all__ = [
     "Evaluator",
     "Judgement",
     "Judgements",
+    "Measuring",
     "Relevant",
     "Report",
     "Tuning",

@@ -16,9 +16,9 @@ from keepstone.platform.errors import InvalidInput
 from keepstone.platform.settings import SearchSettings
 from keepstone.retrieval.search import Searcher
 from keepstone.training.relevance.judgements import Judgement, Judgements
-from keepstone.training.relevance.measure import Report, figures, measure, missed
+from keepstone.training.relevance.measure import Report, Scores, figures, measure, missed
 from keepstone.training.relevance.questions import Question, judged, thumbed
-from keepstone.training.relevance.ways import way_of
+from keepstone.training.relevance.ways import Way, way_of
 
 MOST_QUESTIONS: Final = 500
 
@@ -67,15 +67,26 @@ class Evaluator:
             InvalidInput: there is no judged question whose answer is in the collection.
         """
         asked = self.questions(principal, collection, judgements)
+        scores = measure(self._searcher, asked.scope, asked.questions, self.current, k=k)
+        return self.report(asked, self.current, scores, k)
+
+    def report(self, asked: Asked, way: Way, scores: Sequence[Scores], k: int) -> Report:
+        """Tell what rankings are worth.
+
+        Args:
+            asked: the questions.
+            way: how they were asked.
+            scores: what the ranking of each is worth, as `measure` returns it.
+            k: how many of the first places counted.
+        """
         questions = asked.questions
-        scores = measure(self._searcher, asked.scope, questions, self.current, k=k)
-        found = self._searcher.search(asked.scope, questions[0].text, k=1)
+        found = self._searcher.search(asked.scope, questions[0].text, k=1, reranker=way.reranker)
         return Report(
             collection=asked.collection,
             questions=len(questions),
             documents=len({each.document for each in questions}),
             k=k,
-            way=self.current,
+            way=way,
             encoder=found.encoders[asked.collection_id],
             reranker=found.reranker,
             figures=figures(questions, scores),

@@ -11,28 +11,26 @@ not. Each way is a unit of the job, measured on all questions and kept, so a kil
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from keepstone.platform.access import Principal, find_collection, readable_scope
+from keepstone.platform.access import Principal, readable_scope
 from keepstone.platform.database import Database
-from keepstone.platform.database.tables import JobRow
-from keepstone.platform.errors import InvalidInput, NotFound
+from keepstone.platform.errors import InvalidInput
 from keepstone.platform.jobs import JobInfo, Jobs
 from keepstone.retrieval.encoder import Encoder
-from keepstone.retrieval.indexes.files import write_atomically
 from keepstone.retrieval.reranking import LATE
 from keepstone.retrieval.reranking.bi_encoder import TokenEncoder
 from keepstone.retrieval.search import Searcher
-from keepstone.training.acting import acting_principal
+from keepstone.training.acting import acting_principal, scopes_of
 from keepstone.training.evaluate.bootstrap import Effect, Pair, difference
 from keepstone.training.evaluate.kept import Kept
 from keepstone.training.relevance.evaluation import Evaluator
 from keepstone.training.relevance.measure import figure_names, measure
 from keepstone.training.relevance.questions import Item, Question
+from keepstone.training.relevance.reports import Reports
 from keepstone.training.relevance.ways import Way, ways
 
 KIND: Final = "tune"
@@ -90,7 +88,9 @@ class Tuning:
     ) -> None:
         self._database, self._searcher, self._evaluator = database, searcher, evaluator
         self._rerankers = [LATE] if isinstance(encoder, TokenEncoder) else []
-        self._folder, self._jobs = folder, jobs
+        self._reports = Reports(database, folder, kind=KIND, of=TuningReport)
+        self._reports.tidy()
+        self._jobs = jobs
         jobs.register(KIND, self)
 
     def submit(self, principal: Principal, collection: str, *, k: int = 10) -> str:
@@ -111,7 +111,7 @@ class Tuning:
                 f"The judged questions are about {documents} documents; at least {LEAST_DOCUMENTS} are needed",
                 fix="Judge more: `keepstone eval retrieval --collection NAME --judgements FILE`",
             )
-        args = {"k": k, "scopes": sorted(principal.scopes)}
+        args = {"k": k, "scopes": scopes_of(principal)}
         return self._jobs.submit(KIND, args, principal_id=principal.id, collection_id=asked.collection_id)
 
     def report(self, principal: Principal, job_id: str) -> TuningReport:
@@ -120,22 +120,14 @@ class Tuning:
         Raises:
             NotFound: there is none of this id, it is another's, or it has not ended.
         """
-        with self._database.reading() as session:
-            job = session.get(JobRow, job_id)
-            if job is None or job.kind != KIND or job.collection_id is None:
-                raise NotFound(f"No sweep {job_id!r}", fix="See `keepstone jobs list`")
-            find_collection(session, principal, job.collection_id, "own")
-        try:
-            return _report_from_json(json.loads(self._path(job_id).read_bytes()))
-        except FileNotFoundError as error:
-            raise NotFound("This sweep has come to no end", fix=f"See `keepstone jobs show {job_id}`") from error
+        return self._reports.get(principal, job_id)
 
     def plan(self, job: JobInfo) -> list[Any]:
         """Return the ways, each a unit; the questions are kept, so that all ways are asked the same."""
         with self._database.reading() as session:
             principal = acting_principal(session, job)
         asked = self._evaluator.questions(principal, str(job.collection_id))
-        kept = self._kept(job)
+        kept = self._reports.measured(job)
         kept.keep([asdict(each) for each in asked.questions], "questions")
         kept.keep(asked.collection, "collection")
         tried = [asdict(way) for way in ways(self._evaluator.current, self._rerankers)]
@@ -143,7 +135,7 @@ class Tuning:
 
     def run(self, job: JobInfo, unit: Any) -> None:
         """Measure one way on all questions."""
-        kept, k = self._kept(job), job.args["k"]
+        kept, k = self._reports.measured(job), job.args["k"]
 
         def ask() -> list[float]:
             with self._database.reading() as session:
@@ -156,20 +148,13 @@ class Tuning:
 
     def finish(self, job: JobInfo, error: str | None) -> None:
         """Choose, judge, and write the report."""
-        kept = self._kept(job)
+        kept = self._reports.measured(job)
         # When this is run once more after a kill, the report may be written and the rest gone.
         if error is None and (planned := kept.find("ways")):
             scores = {Way(**unit): kept.find("scores", unit) for unit in planned}
             report = chosen(kept.find("collection"), job.args["k"], _questions(kept), scores)
-            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            write_atomically(self._path(job.id), json.dumps(asdict(report)).encode())
+            self._reports.keep(job.id, report)
         kept.forget()
-
-    def _kept(self, job: JobInfo) -> Kept:
-        return Kept(self._folder / f"{job.id}.measured", job.id)
-
-    def _path(self, job_id: str) -> Path:
-        return self._folder / f"{job_id}.json"
 
 
 def chosen(collection: str, k: int, questions: Sequence[Question], scores: dict[Way, list[float]]) -> TuningReport:
@@ -219,15 +204,3 @@ def halves(questions: Sequence[Question]) -> list[bool]:
 
 def _questions(kept: Kept) -> list[Question]:
     return [Question(each["text"], tuple(Item(**item) for item in each["items"])) for each in kept.find("questions")]
-
-
-def _report_from_json(values: dict[str, Any]) -> TuningReport:
-    return TuningReport(
-        **values
-        | {
-            "current": Way(**values["current"]),
-            "best": Way(**values["best"]),
-            "effect": Effect(**values["effect"]),
-            "tried": tuple(Tried(Way(**each["way"]), each["chosen_by"]) for each in values["tried"]),
-        }
-    )

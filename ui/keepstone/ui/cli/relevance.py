@@ -21,6 +21,8 @@ _AT_ONCE = 500
 _MOST_BYTES = 64 * 2**20
 _Collection = Annotated[str, typer.Option("--collection", "-c", help="Name or id.")]
 _K = Annotated[int, typer.Option("--k", min=1, max=30, help="How many of the first places count.")]
+_Detach = Annotated[bool, typer.Option("--detach", help="Do not wait for the end.")]
+_JobId = Annotated[str, typer.Argument(metavar="ID", help="Of the job.")]
 
 
 @evaluation.command("retrieval")
@@ -32,13 +34,27 @@ def eval_retrieval(
         typer.Option(help='Kept with the collection; a line is {"question": "...", "relevant": ["document"]}.'),
     ] = None,
     k: _K = 10,
+    detach: _Detach = False,
 ) -> None:
     """Measure nDCG, MRR and recall on the questions that were judged, with 95% intervals."""
     new = _read(judgements) if judgements else []
     with connect() as api:
         for start in range(0, len(new), _AT_ONCE):
             api.post(f"{_path(collection)}/judgements", {"judgements": new[start : start + _AT_ONCE]})
-        report = api.post(f"{_path(collection)}/evaluation", {"k": k})
+        job = api.post(f"{_path(collection)}/evaluation", {"k": k})
+        if detach:
+            emit(job, f"It is being measured. Then: keepstone eval show {job['id']}")
+            return
+        _wait(api, job["id"], "The collection could not be measured")
+        report = _measured(api, job["id"])
+    emit(report, lambda: _show_report(report))
+
+
+@evaluation.command("show")
+def show_evaluation(job: _JobId) -> None:
+    """Show what an evaluation came to."""
+    with connect() as api:
+        report = _measured(api, job)
     emit(report, lambda: _show_report(report))
 
 
@@ -55,7 +71,7 @@ def tune_retrieval(
     collection: _Collection,
     *,
     k: _K = 10,
-    detach: Annotated[bool, typer.Option("--detach", help="Do not wait for the end.")] = False,
+    detach: _Detach = False,
 ) -> None:
     """Try weights, candidates and rerankers: the best on half of the documents is judged on the other half."""
     with connect() as api:
@@ -63,15 +79,13 @@ def tune_retrieval(
         if detach:
             emit(job, f"It is being tried. Then: keepstone tune show {job['id']}")
             return
-        ended = wait_for_job(api, job["id"])
-        if ended["state"] != "succeeded":
-            raise KeepstoneError(f"The ways could not be compared: {ended['error']}".rstrip("."))
+        _wait(api, job["id"], "The ways could not be compared")
         report = _tuned(api, job["id"])
     emit(report, lambda: _show_tuning(report))
 
 
 @tuning.command()
-def show(job: Annotated[str, typer.Argument(metavar="ID", help="Of the job.")]) -> None:
+def show(job: _JobId) -> None:
     """Show what a comparison came to."""
     with connect() as api:
         report = _tuned(api, job)
@@ -92,6 +106,16 @@ def _read(path: Path) -> list[dict[str, Any]]:
     except UnicodeDecodeError as error:
         raise InvalidInput(f"{path} is not UTF-8 text", fix="Save it as UTF-8") from error
     return [each.model_dump(exclude_defaults=True) for each in read_judgements(lines)]
+
+
+def _wait(api: Api, job_id: str, failed: str) -> None:
+    ended = wait_for_job(api, job_id)
+    if ended["state"] != "succeeded":
+        raise KeepstoneError(f"{failed}: {ended['error']}".rstrip("."))
+
+
+def _measured(api: Api, job_id: str) -> Any:
+    return api.get(f"/v1/evaluations/{quote(job_id, safe='')}")
 
 
 def _tuned(api: Api, job_id: str) -> Any:

@@ -64,10 +64,17 @@ def forget_judgements(name: str, principal: CurrentPrincipal, runtime: TheRuntim
     return Kept(judgements=runtime.judgements.clear(principal, name))
 
 
-@router.post("/collections/{name}/evaluation")
-def evaluate(name: str, order: EvaluationOrder, principal: CurrentPrincipal, runtime: TheRuntime) -> Report:
-    """Tell what search is worth on the judged questions, at most 500 of them."""
-    return runtime.evaluator.evaluate(principal, name, k=order.k, judgements=order.judgements)
+@router.post("/collections/{name}/evaluation", status_code=202)
+def evaluate(name: str, order: EvaluationOrder, principal: CurrentPrincipal, runtime: TheRuntime) -> Job:
+    """Measure in a job what search is worth on the judged questions, at most 500 of them."""
+    job_id = runtime.measuring.submit(principal, name, k=order.k, judgements=order.judgements)
+    return get_job(job_id, principal, runtime)
+
+
+@router.get("/evaluations/{job_id}")
+def get_evaluation(job_id: str, principal: CurrentPrincipal, runtime: TheRuntime) -> Report:
+    """Return what an evaluation came to."""
+    return runtime.measuring.report(principal, job_id)
 
 
 @router.post("/collections/{name}/tuning", status_code=202)
