@@ -195,6 +195,15 @@ class FetchSettings(_Section):
         return tuple(str(ip_network(network)) for network in networks)
 
 
+class IndexSettings(_Section):
+    """Where the search indexes are kept. They are derived from the database, and are built anew where this changes."""
+
+    vectors: Literal["hnsw"] = "hnsw"
+    """`hnsw`: in the memory of the app, with a snapshot in the home folder."""
+    words: Literal["tantivy"] = "tantivy"
+    """`tantivy`: in the home folder."""
+
+
 class SearchSettings(_Section):
     """How passages are found."""
 
@@ -320,6 +329,7 @@ class Settings(BaseSettings):
     chunking: ChunkingSettings = ChunkingSettings()
     ingestion: IngestionSettings = IngestionSettings()
     fetch: FetchSettings = FetchSettings()
+    indexes: IndexSettings = IndexSettings()
     search: SearchSettings = SearchSettings()
     answering: AnsweringSettings = AnsweringSettings()
     agent: AgentSettings = AgentSettings()

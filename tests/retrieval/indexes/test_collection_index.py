@@ -15,7 +15,9 @@ from keepstone.platform.database import Database
 from keepstone.platform.database.tables import ChangeRow, ChunkRow, EmbeddingRow
 from keepstone.retrieval.encoder import HashEncoder
 from keepstone.retrieval.indexes import collection as collection_module
+from keepstone.retrieval.indexes.bm25 import Bm25Index
 from keepstone.retrieval.indexes.collection import CollectionIndex
+from keepstone.retrieval.indexes.hnsw import HnswIndex
 from tests.retrieval.corpus import add_collection, add_document, chunk_ids, remove_document
 
 _ENCODER = HashEncoder(16)
@@ -34,13 +36,20 @@ def open_index(tmp_path: Path, collection_id: str) -> Callable[[], CollectionInd
     def make() -> CollectionIndex:
         for each in opened:
             each.close()
-        index = CollectionIndex.open(
-            tmp_path / "index", collection_id, encoder_version=_ENCODER.version, dimension=_ENCODER.dimension
-        )
+        index = _open(tmp_path / "index", collection_id)
         opened.append(index)
         return index
 
     return make
+
+
+def _open(folder: Path, collection_id: str) -> CollectionIndex:
+    """Open the embedded index whose files are in this folder."""
+    vectors = HnswIndex(folder, dimension=_ENCODER.dimension, encoder=_ENCODER.version)
+    words = Bm25Index(folder / "words")
+    return CollectionIndex(
+        collection_id, vectors, words, encoder_version=_ENCODER.version, dimension=_ENCODER.dimension
+    )
 
 
 def _assert_equal(index: CollectionIndex, database: Database) -> None:
@@ -84,7 +93,7 @@ def test_many_changes_come_in_batches(database: Database, tmp_path: Path, monkey
     documents = [
         add_document(database, _ENCODER, collection_id, str(n), [f"w{n} x{m}" for m in range(5)]) for n in range(9)
     ]
-    index = CollectionIndex.open(tmp_path, collection_id, encoder_version=_ENCODER.version, dimension=16)
+    index = _open(tmp_path, collection_id)
     index.catch_up(database)
     for each in documents[::2]:
         remove_document(database, each)
@@ -120,7 +129,7 @@ def test_a_lost_or_damaged_half_is_built_anew(database: Database, tmp_path: Path
     add_document(database, _ENCODER, collection_id, "b", ["blue cow"])
 
     def opened() -> CollectionIndex:
-        return CollectionIndex.open(tmp_path / "i", collection_id, encoder_version=_ENCODER.version, dimension=16)
+        return _open(tmp_path / "i", collection_id)
 
     index = opened()
     index.catch_up(database)
@@ -154,7 +163,7 @@ def test_the_same_number_with_another_content_is_noticed(database: Database, tmp
     """A database put back and filled again may have the same numbers for other chunks."""
     collection_id = add_collection(database, _ENCODER)
     add_document(database, _ENCODER, collection_id, "a", ["red fox"])
-    index = CollectionIndex.open(tmp_path, collection_id, encoder_version=_ENCODER.version, dimension=16)
+    index = _open(tmp_path, collection_id)
     index.catch_up(database)
     add_document(database, _ENCODER, collection_id, "b", ["blue cow"])
     with database.transaction() as session:
@@ -188,7 +197,7 @@ def test_vectors_of_another_encoder_are_left_out(database: Database, tmp_path: P
     collection_id = add_collection(database, _ENCODER)
     add_document(database, HashEncoder(8), collection_id, "old", ["red fox"])
     add_document(database, _ENCODER, collection_id, "new", ["red hen"])
-    index = CollectionIndex.open(tmp_path, collection_id, encoder_version=_ENCODER.version, dimension=16)
+    index = _open(tmp_path, collection_id)
     index.catch_up(database)
     assert (index.vectors.count, index.words.count) == (1, 2)
     assert index.verify(database).ok
@@ -197,7 +206,7 @@ def test_vectors_of_another_encoder_are_left_out(database: Database, tmp_path: P
 def test_verify_names_what_differs(database: Database, tmp_path: Path) -> None:
     collection_id = add_collection(database, _ENCODER)
     add_document(database, _ENCODER, collection_id, "a", ["red fox", "blue hen", "green cow"])
-    index = CollectionIndex.open(tmp_path, collection_id, encoder_version=_ENCODER.version, dimension=16)
+    index = _open(tmp_path, collection_id)
     index.catch_up(database)
     [first, second, third] = chunk_ids(database, collection_id)
     index.vectors.apply([first], {}, index.vectors.position)
@@ -220,7 +229,7 @@ def test_an_unusable_vector_does_not_stop_the_others(database: Database, tmp_pat
     with database.transaction() as session:
         text_hash = session.scalar(sa.select(ChunkRow.indexed_sha256).where(ChunkRow.text == "red fox"))
         session.execute(sa.update(EmbeddingRow).where(EmbeddingRow.text_sha256 == text_hash).values(vector=vector))
-    index = CollectionIndex.open(tmp_path, collection_id, encoder_version=_ENCODER.version, dimension=16)
+    index = _open(tmp_path, collection_id)
     index.catch_up(database)
     assert (index.vectors.count, index.words.count) == (1, 2)
     assert index.verify(database).vectors.missing == 1
@@ -234,7 +243,7 @@ def test_any_order_of_events_ends_equal(database: Database, tmp_path: Path, seed
     documents: list[str] = []
 
     def opened() -> CollectionIndex:
-        return CollectionIndex.open(tmp_path / "i", collection_id, encoder_version=_ENCODER.version, dimension=16)
+        return _open(tmp_path / "i", collection_id)
 
     index = opened()
     for turn in range(40):
@@ -262,7 +271,7 @@ def test_any_order_of_events_ends_equal(database: Database, tmp_path: Path, seed
 def test_searches_run_while_it_catches_up(database: Database, tmp_path: Path) -> None:
     collection_id = add_collection(database, _ENCODER)
     add_document(database, _ENCODER, collection_id, "stays", ["red fox"] * 20)
-    index = CollectionIndex.open(tmp_path, collection_id, encoder_version=_ENCODER.version, dimension=16)
+    index = _open(tmp_path, collection_id)
     index.catch_up(database)
     question = _ENCODER.encode_query("red fox")
     failures: list[BaseException] = []

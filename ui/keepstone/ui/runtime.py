@@ -158,7 +158,13 @@ def _build(ground: Ground, encoder: Encoder | Encoders | None, resources: ExitSt
     engine = connect()
     blobs = BlobStore(settings.blob_url)
     encoders = _encoders(settings, registry, encoder)
-    indexes = IndexSet(database, settings.home / "indexes", encoders, ef_search=settings.search.ef_search)
+    indexes = IndexSet(
+        database,
+        settings.home / "indexes",
+        encoders,
+        settings=settings.indexes,
+        ef_search=settings.search.ef_search,
+    )
     resources.callback(indexes.close)
     rerankers = _rerankers(settings, registry, encoders)
     searcher = Searcher(database, encoders, indexes, settings.search, rerankers)

@@ -5,14 +5,11 @@ with IndexSet(database, home / "indexes", encoders) as indexes:
     indexes.get(collection_id).vectors.search(...)
 
 A collection has an index under the encoder that it is searched with, and may have others beside it (see `versions`).
-The folder belongs to one process at a time.
+Where they are kept is the settings' choice (see `backends`); a folder belongs to one process at a time.
 """
 
 from __future__ import annotations
 
-import hashlib
-import re
-import shutil
 import threading
 import time
 from contextlib import ExitStack
@@ -27,7 +24,9 @@ from keepstone.platform.database import Database
 from keepstone.platform.database.tables import ChangeRow
 from keepstone.platform.errors import Conflict, ModelMissing
 from keepstone.platform.locks import exclusive_lock
+from keepstone.platform.settings import IndexSettings
 from keepstone.retrieval.encoders import Encoders
+from keepstone.retrieval.indexes.backends import IndexKey, open_store
 from keepstone.retrieval.indexes.collection import CollectionIndex, IndexReport
 from keepstone.retrieval.indexes.versions import IndexVersions, index_versions
 
@@ -36,6 +35,7 @@ _SAVE_AFTER_CHANGES = 20_000
 _SAVE_AFTER_S = 60.0
 _SAVE_AFTER_S_PER_CHUNK = 0.001
 _PRUNED_AT_ONCE = 10_000
+_EMBEDDED = IndexSettings()
 
 log = structlog.get_logger(__name__)
 
@@ -60,8 +60,9 @@ class IndexSet:
 
     Args:
         database: what they are derived from.
-        folder: where they are kept; can be deleted whenever no process uses it.
+        folder: where those in files are kept; can be deleted whenever no process uses it.
         encoders: only their versions and dimensions are used.
+        settings: where vectors and words are kept.
         ef_search: breadth of the vector search.
         poll_s: how often the thread asks the database for changes.
 
@@ -70,10 +71,16 @@ class IndexSet:
     """
 
     def __init__(
-        self, database: Database, folder: Path, encoders: Encoders, *, ef_search: int = 128, poll_s: float = 1.0
+        self,
+        database: Database,
+        folder: Path,
+        encoders: Encoders,
+        *,
+        settings: IndexSettings = _EMBEDDED,
+        ef_search: int = 128,
+        poll_s: float = 1.0,
     ) -> None:
-        self._database, self._folder, self._encoders = database, folder, encoders
-        self._ef_search, self._poll_s = ef_search, poll_s
+        self._database, self._encoders, self._poll_s = database, encoders, poll_s
         self._open: dict[_Key, _Open] = {}
         # The encoders under which this process searches: each collection moves to another once its index is complete.
         self._serving: dict[str, str] = {}
@@ -83,6 +90,7 @@ class IndexSet:
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._seen = -1
+        self._store = open_store(settings, database, folder, ef_search=ef_search)
         self._held = ExitStack()
         folder.mkdir(parents=True, exist_ok=True)
         self._held.enter_context(
@@ -235,12 +243,12 @@ class IndexSet:
         self._save(self._get(collection_id, version))
 
     def drop(self, collection_id: str, version: str) -> None:
-        """Close an index and delete its files; whoever is searching in it finds nothing more."""
+        """Close an index and delete what is kept of it; whoever is searching in it finds nothing more."""
         with self._opening:
             entry = self._open.pop((collection_id, version), None)
             if entry is not None:
                 entry.index.close()
-            shutil.rmtree(self._folder / collection_id / _slug(version), ignore_errors=True)
+            self._store.drop(IndexKey.of(collection_id, version))
         log.info("index_dropped", collection=collection_id, encoder=version)
 
     def _delete_changes(self, which: sa.Select[int]) -> int:
@@ -296,43 +304,29 @@ class IndexSet:
         with self._opening:
             entry = self._open.get((collection_id, version))
             if entry is None:
-                index = self._open_index(collection_id, version)
+                index = self._store.open(collection_id, version, self._encoders.get(version).dimension)
                 entry = self._open[collection_id, version] = _Open(index, settled=index.durable_seq)
             return entry
 
-    def _open_index(self, collection_id: str, version: str) -> CollectionIndex:
-        if not re.fullmatch(r"[A-Za-z0-9_-]+", collection_id):
-            raise ValueError(f"not a collection id: {collection_id!r}")
-        return CollectionIndex.open(
-            self._folder / collection_id / _slug(version),
-            collection_id,
-            encoder_version=version,
-            dimension=self._encoders.get(version).dimension,
-            ef_search=self._ef_search,
-        )
-
     def _drop_unwanted(self) -> dict[str, IndexVersions]:
         """Drop the indexes of collections that are gone, and of former encoders; return what the others have."""
-        # Folders first: one that is made after this line belongs to an index that the query must not miss.
-        folders = {path.name: path for path in self._folder.iterdir() if path.is_dir()}
-        inside = {name: [each.name for each in path.iterdir()] for name, path in folders.items()}
+        # What is kept first: an index that is made after this line is one that the query must not miss.
+        kept = self._store.kept()
         opened = list(self._open)
         with self._database.reading() as session:
             existing = index_versions(session)
-        for collection_id in folders.keys() - existing.keys():
-            with self._opening:
-                for key in [key for key in self._open if key[0] == collection_id]:
-                    self._open.pop(key).index.close()
-                self._serving.pop(collection_id, None)
-                shutil.rmtree(folders[collection_id], ignore_errors=True)
-            log.info("index_dropped", collection=collection_id)
+        wanted: set[IndexKey] = set()
         for collection_id, known in existing.items():
             # What this process still searches stays until it has moved on.
-            wanted = {*known.all, self._serving.get(collection_id, known.live)}
-            for version in [version for each, version in opened if each == collection_id and version not in wanted]:
+            versions = {*known.all, self._serving.get(collection_id, known.live)}
+            wanted |= {IndexKey.of(collection_id, version) for version in versions}
+        for collection_id, version in opened:
+            if IndexKey.of(collection_id, version) not in wanted:
+                if collection_id not in existing:
+                    self._serving.pop(collection_id, None)
                 self.drop(collection_id, version)
-            for name in set(inside.get(collection_id, ())) - {_slug(version) for version in wanted}:
-                shutil.rmtree(self._folder / collection_id / name, ignore_errors=True)
+        for key in kept - wanted:
+            self._store.drop(key)
         return existing
 
     def _run(self) -> None:
@@ -380,9 +374,3 @@ def _save_is_due(entry: _Open) -> bool:
     patience_s = _SAVE_AFTER_S + _SAVE_AFTER_S_PER_CHUNK * entry.index.vectors.count
     waited_s = time.monotonic() - entry.saved_at
     return entry.unsaved >= _SAVE_AFTER_CHANGES or (entry.unsaved > 0 and waited_s > patience_s)
-
-
-def _slug(version: str) -> str:
-    """Return a folder name for an encoder version: readable, and different for different versions."""
-    readable = re.sub(r"[^A-Za-z0-9.-]+", "-", version)[:40].strip(".-")
-    return f"{readable}-{hashlib.sha256(version.encode()).hexdigest()[:8]}"

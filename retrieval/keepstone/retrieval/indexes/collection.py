@@ -1,6 +1,6 @@
 """The index of one collection: its vectors and its words, fed from the change sequence of the database.
 
-index = CollectionIndex.open(folder, collection_id, encoder_version=encoder.version, dimension=encoder.dimension)
+index = store.open(collection_id, encoder.version, encoder.dimension)  # see `backends`
 index.catch_up(database)
 
 Each half remembers its own position, so either may be lost and comes back alone. Every collection has its own index:
@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import sqlalchemy as sa
@@ -26,8 +26,6 @@ from keepstone.platform.database.tables import ChangeRow, ChunkRow, EmbeddingRow
 from keepstone.retrieval.analysis import tokens
 from keepstone.retrieval.embeddings import batched, from_bytes
 from keepstone.retrieval.indexes.base import UNBUILT, ChunkIndex, LexicalIndex, Position, VectorIndex
-from keepstone.retrieval.indexes.bm25 import Bm25Index
-from keepstone.retrieval.indexes.hnsw import HnswIndex
 
 _BATCH = 1000
 _LISTED = 20
@@ -92,6 +90,7 @@ class CollectionIndex:
         words: the other half.
         encoder_version: only vectors of this encoder are indexed; kept as an attribute.
         dimension: their length.
+        alone: keeps other processes from changing the index, where they could.
     """
 
     def __init__(
@@ -102,25 +101,12 @@ class CollectionIndex:
         *,
         encoder_version: str,
         dimension: int,
+        alone: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         self.collection_id = collection_id
         self.vectors, self.words = vectors, words
         self.encoder_version, self._dimension = encoder_version, dimension
-        self._applying = threading.Lock()
-
-    @classmethod
-    def open(
-        cls, folder: Path, collection_id: str, *, encoder_version: str, dimension: int, ef_search: int = 128
-    ) -> CollectionIndex:
-        """Open the embedded indexes in a folder, or begin empty ones there."""
-        vectors = HnswIndex(folder, dimension=dimension, encoder=encoder_version, ef_search=ef_search)
-        return cls(
-            collection_id,
-            vectors,
-            Bm25Index(folder / "words"),
-            encoder_version=encoder_version,
-            dimension=dimension,
-        )
+        self._lock, self._alone = threading.Lock(), alone
 
     @property
     def seq(self) -> int:
@@ -142,12 +128,12 @@ class CollectionIndex:
 
         A half that does not fit the database (never built, or ahead of a database that was put back) is built anew.
         """
-        with self._applying:
+        with self._applying():
             return self._catch_up(database)
 
     def fill(self, database: Database) -> int:
         """Take in the vectors that were made after their chunks had been applied; return how many there were."""
-        with self._applying, database.reading() as session:
+        with self._applying(), database.reading() as session:
             held = set(self.vectors.ids().tolist())
             absent = [each for each in session.scalars(self._with_vector()) if each not in held]
             for some in batched(absent, _BATCH):
@@ -157,14 +143,14 @@ class CollectionIndex:
 
     def rebuild(self, database: Database) -> int:
         """Throw both halves away and build them from the chunks; return how many there are."""
-        with self._applying:
+        with self._applying():
             self.vectors.clear()
             self.words.clear()
             return self._catch_up(database)
 
     def verify(self, database: Database) -> IndexReport:
         """Catch up, then compare the ids of both halves with the database, and a sample of the vectors."""
-        with self._applying:
+        with self._applying():
             for _ in range(5):
                 self._catch_up(database)
                 with database.reading() as session:
@@ -175,15 +161,21 @@ class CollectionIndex:
 
     def save(self) -> None:
         """Make all that was applied durable."""
-        with self._applying:
+        with self._lock:
             self.words.save()
             self.vectors.save()
 
     def close(self) -> None:
         """Let go of memory and files, without saving."""
-        with self._applying:
+        with self._lock:
             self.words.close()
             self.vectors.close()
+
+    @contextmanager
+    def _applying(self) -> Iterator[None]:
+        """Let this thread alone, of all processes, change the index."""
+        with self._lock, self._alone():
+            yield
 
     def _catch_up(self, database: Database) -> int:
         with database.reading() as session:
