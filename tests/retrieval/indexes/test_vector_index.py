@@ -71,6 +71,16 @@ class TestVectorIndexContract:
         assert np.isnan(scores[1])
         assert np.isnan(index.scores(vectors[3], [])).tolist() == []
 
+    def test_vectors_are_given_back(self, index: VectorIndex) -> None:
+        """Search compares candidates with each other by them."""
+        vectors = _vectors(range(5))
+        index.apply([], vectors, Position(1))
+        found = index.vectors([4, 99, 3])
+        assert found.shape == (3, _DIMENSION)
+        assert np.allclose(found[[0, 2]], [vectors[4], vectors[3]], atol=1e-3)
+        assert np.isnan(found[1]).all()
+        assert index.vectors([]).shape == (0, _DIMENSION)
+
     def test_asking_for_more_than_there_is_gives_all(self, index: VectorIndex) -> None:
         vectors = _vectors(range(7))
         index.apply([], vectors, Position(1))

@@ -104,6 +104,12 @@ class VectorIndex(ChunkIndex, Protocol):
     def scores(self, vector: NDArray[np.float32], ids: Sequence[int]) -> NDArray[np.float64]:
         """Return the cosine similarity of each of these chunks to within 0.0001, NaN for those it does not hold."""
 
+    def vectors(self, ids: Sequence[int]) -> NDArray[np.float32]:
+        """Return the vector of each of these chunks, shape (n, d), every number to within 0.001.
+
+        Rows of those that it does not hold are NaN.
+        """
+
 
 class LexicalIndex(ChunkIndex, Protocol):
     """Finds the chunks that have the question's words."""

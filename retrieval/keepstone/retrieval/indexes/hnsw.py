@@ -129,6 +129,11 @@ class HnswIndex:
         with self._lock.reading():
             return self._table.scores(vector, ids)
 
+    def vectors(self, ids: Sequence[int]) -> NDArray[np.float32]:
+        """Return each of these vectors in half precision's accuracy, NaN for those that are not here."""
+        with self._lock.reading():
+            return self._table.vectors(ids)
+
     def clear(self) -> None:
         """Forget all vectors, and the snapshot."""
         with self._lock.writing():

@@ -64,11 +64,14 @@ class VectorTable:
 
     def scores(self, vector: NDArray[np.float32], ids: Sequence[int]) -> NDArray[np.float64]:
         """Return the inner product with each of these vectors, NaN for those that are not here."""
-        found = np.full(len(ids), np.nan)
+        found: NDArray[np.float64] = (self.vectors(ids) @ vector).astype(np.float64)
+        return found
+
+    def vectors(self, ids: Sequence[int]) -> NDArray[np.float32]:
+        """Return each of these vectors, shape (n, d), NaN for those that are not here."""
+        found = np.full((len(ids), self._matrix.shape[1]), np.nan, dtype=np.float32)
         known = [at for at, each in enumerate(ids) if each in self._row_of]
-        if known:
-            rows = [self._row_of[ids[at]] for at in known]
-            found[known] = self._matrix[rows].astype(np.float32) @ vector
+        found[known] = self._matrix[[self._row_of[ids[at]] for at in known]]
         return found
 
     def nearest(self, vector: NDArray[np.float32], k: int, among: Iterable[int] | None = None) -> list[int]:
