@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,7 +78,7 @@ def cranfield(context: Context) -> Collection:
     # Judgements number the questions by their order, not by what stands in the file.
     asked = enumerate(_smart(folder / "cran.qry", ".W"), 1)
     return _judged(
-        _smart_passages(folder / "cran.all.1400"),
+        _smart_passages(folder / "cran.all.1400", (".T", ".W")),
         {str(number): text for number, (_, text) in asked},
         ((row[0], row[1]) for row in rows if row),
     )
@@ -89,18 +89,18 @@ def medline(context: Context) -> Collection:
     folder = context.dataset("glasgow_med")
     rows = [line.split() for line in (folder / "MED.REL").read_text().splitlines()]
     return _judged(
-        _smart_passages(folder / "MED.ALL"),
+        _smart_passages(folder / "MED.ALL", (".T", ".W")),
         dict(_smart(folder / "MED.QRY", ".W")),
         ((row[0], row[2]) for row in rows if row),
     )
 
 
 def cacm(context: Context) -> Collection:
-    """Return the CACM collection (Fox, 1983): titles and abstracts."""
+    """Return the CACM collection (Fox, 1983): titles, abstracts, authors, which some questions name, and keywords."""
     folder = context.dataset("glasgow_cacm")
     rows = [line.split() for line in (folder / "qrels.text").read_text().splitlines()]
     return _judged(
-        _smart_passages(folder / "cacm.all"),
+        _smart_passages(folder / "cacm.all", (".T", ".W", ".A", ".K")),
         dict(_smart(folder / "query.text", ".W")),
         ((str(int(row[0])), str(int(row[1]))) for row in rows if row),
     )
@@ -179,12 +179,10 @@ def _judged(passages: dict[str, str], questions: dict[str, str], pairs: Iterable
     return Collection(passages, {name: text for name, text in questions.items() if name in relevant}, relevant)
 
 
-def _smart_passages(path: Path) -> dict[str, str]:
-    titles = dict(_smart(path, ".T"))
-    texts = dict(_smart(path, ".W"))
-    return {
-        name: "\n".join(filter(None, (titles.get(name), texts.get(name)))) for name in dict.fromkeys((*titles, *texts))
-    }
+def _smart_passages(path: Path, fields: Sequence[str]) -> dict[str, str]:
+    """Return the records of a file by their numbers, each field that they have on a line of its own."""
+    texts = [dict(_smart(path, field)) for field in fields]
+    return {name: "\n".join(filter(None, (text[name] for text in texts))) for name in texts[0]}
 
 
 def _smart(path: Path, field: str) -> list[tuple[str, str]]:

@@ -13,11 +13,11 @@ from tempfile import TemporaryDirectory
 
 from benchmarks.app import prepared_app
 from benchmarks.harness import Context, Figure
-from benchmarks.parts.answerability import ingest
 from benchmarks.parts.collections import COLLECTIONS, Collection
-from benchmarks.parts.retrieval import open_runtime
+from benchmarks.parts.retrieval import administrator, ingest, open_runtime
 from benchmarks.parts.tuning import ndcg
 from keepstone.platform.access import Scope, readable_scope
+from keepstone.platform.errors import NotFound
 from keepstone.retrieval.search import Searcher
 from keepstone.ui.runtime import Runtime
 
@@ -31,7 +31,7 @@ def quality(context: Context) -> Iterable[Figure]:
     """Yield nDCG@10 of every collection asked for; that of words and of meaning alone stands in the details."""
     wanted = context.options.dataset or list(COLLECTIONS)
     with TemporaryDirectory(prefix="keepstone-ranking-", ignore_cleanup_errors=True) as scratch:
-        home = Path(scratch)
+        home = context.options.home or Path(scratch)
         prepared_app(home, engine=False).run("models", "pull", "all-minilm-l6-v2")
         with open_runtime(home) as runtime:
             for name in wanted:
@@ -42,11 +42,7 @@ def quality(context: Context) -> Iterable[Figure]:
 
 def _measured(context: Context, runtime: Runtime, name: str) -> float:
     collection = COLLECTIONS[name](context)
-    # By number, since names of passages may be no names of files.
-    files = {f"{number}.md": _page(text) for number, text in enumerate(collection.passages.values())}
-    principal = ingest(runtime, name, files)
-    with runtime.database.reading() as session:
-        scope = readable_scope(session, principal, [name])
+    scope = _scope(runtime, name, collection)
     settings = runtime.settings.search
     found = {
         kind: _ndcg(Searcher(runtime.database, runtime.encoders, runtime.indexes, each), scope, collection)
@@ -57,6 +53,21 @@ def _measured(context: Context, runtime: Runtime, name: str) -> float:
     }
     context.details.setdefault("ndcg10", {})[name] = found
     return found["fused"]
+
+
+def _scope(runtime: Runtime, name: str, collection: Collection) -> Scope:
+    """Return where the collection is, after ingesting it if it is not there from a run before."""
+    principal = administrator(runtime)
+    with runtime.database.reading() as session:
+        try:
+            return readable_scope(session, principal, [name])
+        except NotFound:
+            pass
+    # By number, since names of passages may be no names of files.
+    files = {f"{number}.md": _page(text) for number, text in enumerate(collection.passages.values())}
+    ingest(runtime, files, name)
+    with runtime.database.reading() as session:
+        return readable_scope(session, principal, [name])
 
 
 def _ndcg(searcher: Searcher, scope: Scope, collection: Collection) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
@@ -47,19 +47,24 @@ def open_runtime(home: Path, *, max_tokens: int = 200) -> Iterator[Runtime]:
         yield runtime
 
 
-def ingest(runtime: Runtime, files: dict[str, bytes]) -> float:
-    """Ingest files into a collection and return the seconds it took."""
+def administrator(runtime: Runtime) -> Principal:
+    """Return who owns all collections of benchmarks."""
     with runtime.database.transaction() as session:
         row = ensure_local_admin(session)
-        principal = Principal(row.id, row.name, is_admin=True, scopes=frozenset(SCOPES))
-    runtime.library.create_collection(principal, _COLLECTION)
+        return Principal(row.id, row.name, is_admin=True, scopes=frozenset(SCOPES))
+
+
+def ingest(runtime: Runtime, files: Mapping[str, bytes], collection: str = _COLLECTION) -> float:
+    """Ingest files into a new collection and return the seconds it took."""
+    principal = administrator(runtime)
+    runtime.library.create_collection(principal, collection)
     started = time.perf_counter()
     jobs = []
     for portion in batched(list(files.items()), _PORTION):
         named = [(name, io.BytesIO(data)) for name, data in portion]
-        added = runtime.library.add_documents(principal, _COLLECTION, named)
+        added = runtime.library.add_documents(principal, collection, named)
         ids = [each.document.id for each in added if isinstance(each, AddedDocument)]
-        jobs.append(runtime.ingestion.submit(principal, _COLLECTION, ids))
+        jobs.append(runtime.ingestion.submit(principal, collection, ids))
     for job_id in jobs:
         job = runtime.jobs.wait(job_id, _JOB_TIMEOUT_S)
         if job.state != JobState.SUCCEEDED:
