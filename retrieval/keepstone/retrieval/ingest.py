@@ -123,7 +123,9 @@ class Ingestion:
                 session=session,
             )
 
-    def rechunk(self, principal: Principal, collection: str, chunking: Mapping[str, Any]) -> list[str]:
+    def rechunk(
+        self, principal: Principal, collection: str, chunking: Mapping[str, Any], *, session: Session | None = None
+    ) -> list[str]:
         """Let the documents of a collection be cut in another way, those that are there and those to come.
 
         A document's old chunks are searched until its new ones take their place, as when a file has changed.
@@ -133,6 +135,7 @@ class Ingestion:
             collection: name or id.
             chunking: what is to be otherwise than in the settings, as `chunking.choose` reads it; where nothing is, the
                 collection follows the settings again.
+            session: a transaction that this is to be part of.
 
         Returns:
             The ids of the jobs that do it; none where there are no documents.
@@ -140,12 +143,13 @@ class Ingestion:
         Raises:
             InvalidInput: there is no such option, or it cannot have that value.
         """
-        chosen = choose(self._chunking, chunking).model_dump() if chunking else None
-        with self._database.transaction() as session:
-            row = find_collection(session, principal, collection, "own")
-            row.chunking = chosen
-            # Also those that a job at work has done already: it will not come back to them.
-            return self._submit_all(session, {row.id: _requeue_all(session, row.id)}, principal.id)
+        if session is None:
+            with self._database.transaction() as own:
+                return self.rechunk(principal, collection, chunking, session=own)
+        row = find_collection(session, principal, collection, "own")
+        row.chunking = choose(self._chunking, chunking).model_dump() if chunking else None
+        # Also those that a job at work has done already: it will not come back to them.
+        return self._submit_all(session, {row.id: _requeue_all(session, row.id)}, principal.id)
 
     def resume(self) -> list[str]:
         """Queue what waits without a job, and what another encoder made; return the new jobs' ids.

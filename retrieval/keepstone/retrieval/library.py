@@ -67,6 +67,10 @@ class CollectionInfo:
     """How documents are cut that come in now."""
     own_chunking: bool
     """Whether that is its own choice; otherwise it follows the settings."""
+    own_search: Mapping[str, Any] | None
+    """In what it is searched otherwise than the settings say; None: in nothing."""
+    adopted: Mapping[str, Any] | None
+    """The comparison (`tuning`) whose advice was taken last, when (`at`), and what was chosen `before`."""
     can_write: bool
     can_delete: bool
     """Whether the collection itself, and who may use it, is theirs to change."""
@@ -406,6 +410,8 @@ class Library:
                     encoder=row.encoder,
                     chunking=chunking_of(row, self._chunking),
                     own_chunking=row.chunking is not None,
+                    own_search=row.search,
+                    adopted=row.adopted,
                     can_write="write" in allowed,
                     can_delete="own" in allowed,
                     created_at=row.created_at,

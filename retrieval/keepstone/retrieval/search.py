@@ -36,6 +36,7 @@ from keepstone.retrieval.hits import hit_of, read_chunks, without_repeats
 from keepstone.retrieval.indexes.catalog import IndexSet
 from keepstone.retrieval.indexes.collection import CollectionIndex
 from keepstone.retrieval.language import detect_language
+from keepstone.retrieval.options import search_settings
 from keepstone.retrieval.reranking import OFF, Rerankers
 from keepstone.retrieval.reranking.ordering import rerank
 from keepstone.retrieval.types import Hit
@@ -101,7 +102,7 @@ class Searcher:
         database: where the passages are.
         encoders: those whose vectors `indexes` hold.
         indexes: the indexes of all collections.
-        settings: how many candidates, the weight of meaning, and the reranker.
+        settings: how many candidates, the weight of meaning, and the reranker, where collections chose nothing else.
         rerankers: those that may be used; by default `cosine` and `late` with the default encoder.
     """
 
@@ -141,13 +142,14 @@ class Searcher:
             scope: the collections to look into, as `readable_scope` gives it.
             query: in words; only its first 20,000 characters are read.
             k: how many passages.
-            candidates: how many each index of each collection proposes; `search.candidates` by default.
+            candidates: how many each index of each collection proposes; by default as the collections chose, where all
+                in the scope chose the same, else `search.candidates`.
             exact: compare with every vector instead of walking the graph, to measure what the walk misses.
             encoder: version of the encoder whose indexes are searched, to judge it; each collection's own by default.
             without: ids of documents to search as if they were not there.
             where: only documents of which this is known, see `filters`.
-            dense_weight: of meaning against words, 0 to 1; `search.dense_weight` by default.
-            reranker: name of a reranker, or `off`; `search.reranker` by default.
+            dense_weight: of meaning against words, 0 to 1; by default as for `candidates`.
+            reranker: name of a reranker, or `off`; by default as for `candidates`.
             explained: whether to tell the place of each hit at every stage.
             widened: whether passages are read with what their chunker put around them, instead of as they were found.
 
@@ -162,6 +164,8 @@ class Searcher:
         if k < 1:
             raise InvalidInput(f"k is {k}", fix="Ask for at least one passage")
         clock = _Clock()
+        with self._database.reading() as session:
+            settings = search_settings(session, scope, self._settings)
         indexes = [self._indexes.get(each, encoder) for each in dict.fromkeys(scope.collection_ids)]
         # Those of one encoder stand together, so that their candidates do.
         indexes.sort(key=lambda index: index.encoder_version)
@@ -170,11 +174,11 @@ class Searcher:
         clock.lap("analyse")
         hidden = self._chunks_of(without)
         allowed = None if where is None else matching_chunks(self._database, scope.collection_ids, where).tolist()
-        chosen = self._settings.reranker if reranker is None else reranker
+        chosen = settings.reranker if reranker is None else reranker
         closer = None if chosen == OFF else self._rerankers.get(chosen)
-        read = k if closer is None else max(k, self._settings.rerank_candidates)
-        count = max(candidates or self._settings.candidates, read + _SPARE_HITS) + len(hidden)
-        meaning = self._settings.dense_weight if dense_weight is None else dense_weight
+        read = k if closer is None else max(k, settings.rerank_candidates)
+        count = max(candidates or settings.candidates, read + _SPARE_HITS) + len(hidden)
+        meaning = settings.dense_weight if dense_weight is None else dense_weight
         questions: dict[str, _Question] = {}
         for version in dict.fromkeys(index.encoder_version for index in indexes):
             known = self._encoders.get(version)
@@ -188,7 +192,7 @@ class Searcher:
         hits = tuple(islice(without_repeats(found), read))
         clock.lap("read")
         if closer is not None:
-            hits = tuple(rerank(closer, query, hits, weight=self._settings.rerank_weight))
+            hits = tuple(rerank(closer, query, hits, weight=settings.rerank_weight))
             clock.lap("rerank")
         return SearchResult(
             hits=hits[:k],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +21,8 @@ from keepstone.ui.runtime import Runtime
 from tests.stack import WAIT_S, admin, ingest, open_stack, someone
 from tests.training.data.handbooks import handbooks
 
-_CURRENT = Way(0.5, 100, "off")
-_OTHER = Way(0.0, 100, "off")
+_CURRENT = Way(0.5, 100, "off", "structure", 200)
+_OTHER = replace(_CURRENT, dense_weight=0.0)
 _QUESTIONS = [Question(f"{number}?", (Item(f"doc{number % 20}"),)) for number in range(80)]
 
 
@@ -40,7 +41,7 @@ def test_a_better_way_is_recommended() -> None:
 
 def test_the_best_of_many_equals_is_not_better() -> None:
     """Among ten ways that differ by chance alone one wins the first half; the other half does not care."""
-    tried = {Way(number / 10, 100, "off"): scores(0.5, number) for number in range(10)}
+    tried = {replace(_CURRENT, dense_weight=number / 10): scores(0.5, number) for number in range(10)}
     assert chosen("docs", 10, _QUESTIONS, {_CURRENT: scores(0.5, 99)} | tried).advice == "keep"
 
 
@@ -87,7 +88,7 @@ def test_the_job_tries_all_ways_and_reports(runtime: Runtime) -> None:
     report = runtime.tuning.report(me, job_id)
     assert report.questions == 10
     assert report.effect.questions == 5
-    assert len(report.tried) == len(ways(runtime.evaluator.current, ["late"]))
+    assert len(report.tried) == len(ways(report.current, ["late"]))
     folder = runtime.settings.home / "tunings"
     assert [path.name for path in folder.iterdir()] == [f"{job_id}.json"], "what was measured is not kept"
     assert json.loads((folder / f"{job_id}.json").read_bytes())["k"] == 5
@@ -104,7 +105,7 @@ def test_a_step_that_is_done_again_measures_nothing_anew(runtime: Runtime) -> No
     job = JobInfo(
         id="job_x",
         kind="tune",
-        args={"k": 5, "scopes": sorted(me.scopes)},
+        args={"k": 5, "adopt": False, "scopes": sorted(me.scopes)},
         principal_id=me.id,
         collection_id=runtime.library.collection(me, "handbooks").id,
         check=lambda: asked.append("a question"),

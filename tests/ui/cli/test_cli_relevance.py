@@ -41,6 +41,8 @@ def test_a_collection_is_measured_and_tuned(keepstone: Keepstone, judgements: Pa
     tuned = keepstone("tune", "retrieval", "-c", "manuals")
     assert tuned.exit_code == 0, tuned.output
     assert "In use" in tuned.stdout
+    assert "Searched" in keepstone("collections", "show", "manuals").stdout
+    assert "Nothing was adopted" in keepstone("tune", "undo", "-c", "manuals").stderr
     assert "Forgot 10" in keepstone("eval", "forget", "-c", "manuals").stdout
     assert "--judgements" in keepstone("eval", "retrieval", "-c", "manuals").stderr
 

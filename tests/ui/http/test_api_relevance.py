@@ -40,10 +40,15 @@ async def test_a_sweep_is_a_job_with_a_report(client: httpx.AsyncClient, runtime
     names = [each.name for each in runtime.library.documents(admin(runtime), "tuned")]
     given = [{"question": f"What does {name} say?", "relevant": [name]} for name in names]
     await client.post("/v1/collections/tuned/judgements", json={"judgements": given})
-    job = await client.post("/v1/collections/tuned/tuning", json={"k": 5})
+    job = await client.post("/v1/collections/tuned/tuning", json={"k": 5, "adopt": True})
     assert job.status_code == 202
     job_id = job.json()["id"]
     runtime.jobs.wait(job_id, 3 * WAIT_S)
     report = (await client.get(f"/v1/tunings/{job_id}")).json()
-    assert report["advice"] in ("keep", "change")
+    adopted = (await client.get("/v1/collections/tuned")).json()["adopted"]
+    better = report["advice"] == "change"
+    assert (adopted is not None) == better
+    again = await client.post(f"/v1/tunings/{job_id}/adopt")
+    assert again.status_code == (200 if better else 409)
+    assert (await client.delete("/v1/collections/tuned/adopted")).status_code == (200 if better else 409)
     assert (await client.get("/v1/tunings/job_0")).status_code == 404

@@ -47,7 +47,7 @@ from keepstone.training.improve import Improvements
 from keepstone.training.improve.orders import Orders
 from keepstone.training.improve.record import Records
 from keepstone.training.promotion import Promotions
-from keepstone.training.relevance import Evaluator, Judgements, Measuring, Tuning
+from keepstone.training.relevance import Adoption, Evaluator, Judgements, Measuring, Tuning
 from keepstone.training.runs import Runs
 from keepstone.ui.ground import Ground, open_ground
 
@@ -85,6 +85,7 @@ class Runtime:
     judgements: Judgements
     evaluator: Evaluator
     measuring: Measuring
+    adoption: Adoption
     tuning: Tuning
     improvements: Improvements
     answerer: Answerer
@@ -247,7 +248,8 @@ def _build(ground: Ground, encoder: Encoder | Encoders | None, resources: ExitSt
         serve=candidates.serve,
     )
     judgements = Judgements(database)
-    evaluator = Evaluator(database, searcher, judgements, settings.search)
+    adoption = Adoption(database, ingestion, settings.search, settings.chunking)
+    evaluator = Evaluator(database, searcher, judgements, adoption)
     measuring = Measuring(
         database=database, searcher=searcher, evaluator=evaluator, folder=settings.home / "evaluations", jobs=jobs
     )
@@ -255,6 +257,7 @@ def _build(ground: Ground, encoder: Encoder | Encoders | None, resources: ExitSt
         database=database,
         searcher=searcher,
         evaluator=evaluator,
+        adoption=adoption,
         encoder=encoders.default,
         folder=settings.home / "tunings",
         jobs=jobs,
@@ -331,6 +334,7 @@ def _build(ground: Ground, encoder: Encoder | Encoders | None, resources: ExitSt
         judgements=judgements,
         evaluator=evaluator,
         measuring=measuring,
+        adoption=adoption,
         tuning=tuning,
         improvements=improvements,
         answerer=answerer,

@@ -129,6 +129,10 @@ class CollectionRow(Base):
     """Version of the encoder that its searches use, as `Encoder.version` gives it."""
     chunking: Mapped[dict[str, Any] | None] = mapped_column(sa.JSON(none_as_null=True))
     """How its documents are cut, as `ChunkingSettings` has it; null: as the settings say."""
+    search: Mapped[dict[str, Any] | None] = mapped_column(sa.JSON(none_as_null=True))
+    """In what it is searched otherwise than the settings say, as `SearchSettings` names it; null: in nothing."""
+    adopted: Mapped[dict[str, Any] | None] = mapped_column(sa.JSON(none_as_null=True))
+    """The sweep (`tuning`) whose advice was taken last, when (`at`), and what was chosen `before`; null: none."""
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
 
 

@@ -142,6 +142,11 @@ class ModelRegistry:
                     fix=f"Give it another encoder before: `keepstone models rollback --collection '{user}'`, "
                     "or name another one in keepstone.toml",
                 )
+            reranked = session.execute(sa.select(CollectionRow.name, CollectionRow.search)).all()
+            user = next((name for name, own in reranked if own and own.get("reranker") == found.name), None)
+            if user and found.kind == "reranker":
+                fix = f"Let it be searched without before: `keepstone tune undo --collection '{user}'`"
+                raise Conflict(f"The collection {user!r} is searched with {found.name}", fix=fix)
             session.execute(sa.delete(ModelRow).where(ModelRow.id == found.id))
         if found.path.is_relative_to(self.folder):
             # The manifest first: what is left of a deletion that was cut short must not look like a model.

@@ -1,6 +1,6 @@
 """Evaluating a collection for its owner, with the judgements that it has or with others.
 
-Evaluator(database, searcher, judgements, settings.search).evaluate(principal, "handbook", k=10).figures
+Evaluator(database, searcher, judgements, adoption).evaluate(principal, "handbook", k=10).figures
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import Final
 from keepstone.platform.access import Principal, Scope, find_collection, readable_scope
 from keepstone.platform.database import Database
 from keepstone.platform.errors import InvalidInput
-from keepstone.platform.settings import SearchSettings
 from keepstone.retrieval.search import Searcher
+from keepstone.training.relevance.adoption import Adoption
 from keepstone.training.relevance.judgements import Judgement, Judgements
 from keepstone.training.relevance.measure import Report, Scores, figures, measure, missed
 from keepstone.training.relevance.questions import Question, judged, thumbed
-from keepstone.training.relevance.ways import Way, way_of
+from keepstone.training.relevance.ways import Way
 
 MOST_QUESTIONS: Final = 500
 
@@ -31,6 +31,8 @@ class Asked:
     collection: str
     """Its name."""
     scope: Scope
+    way: Way
+    """In which it is searched."""
     questions: tuple[Question, ...]
     """At least one."""
     left_out: Mapping[str, int]
@@ -43,14 +45,11 @@ class Evaluator:
         database: where documents and feedback are.
         searcher: searches.
         judgements: of the collections.
-        settings: the way of searching in use.
+        adoption: knows the way in which each collection is searched.
     """
 
-    def __init__(
-        self, database: Database, searcher: Searcher, judgements: Judgements, settings: SearchSettings
-    ) -> None:
-        self._database, self._searcher, self._judgements = database, searcher, judgements
-        self.current = way_of(settings)
+    def __init__(self, database: Database, searcher: Searcher, judgements: Judgements, adoption: Adoption) -> None:
+        self._database, self._searcher, self._judgements, self._adoption = database, searcher, judgements, adoption
 
     def evaluate(
         self, principal: Principal, collection: str, *, k: int = 10, judgements: Sequence[Judgement] | None = None
@@ -67,26 +66,25 @@ class Evaluator:
             InvalidInput: there is no judged question whose answer is in the collection.
         """
         asked = self.questions(principal, collection, judgements)
-        scores = measure(self._searcher, asked.scope, asked.questions, self.current, k=k)
-        return self.report(asked, self.current, scores, k)
+        scores = measure(self._searcher, asked.scope, asked.questions, asked.way, k=k)
+        return self.report(asked, scores, k)
 
-    def report(self, asked: Asked, way: Way, scores: Sequence[Scores], k: int) -> Report:
+    def report(self, asked: Asked, scores: Sequence[Scores], k: int) -> Report:
         """Tell what rankings are worth.
 
         Args:
-            asked: the questions.
-            way: how they were asked.
+            asked: the questions, put in the way in use.
             scores: what the ranking of each is worth, as `measure` returns it.
             k: how many of the first places counted.
         """
         questions = asked.questions
-        found = self._searcher.search(asked.scope, questions[0].text, k=1, reranker=way.reranker)
+        found = self._searcher.search(asked.scope, questions[0].text, k=1, reranker=asked.way.reranker)
         return Report(
             collection=asked.collection,
             questions=len(questions),
             documents=len({each.document for each in questions}),
             k=k,
-            way=way,
+            way=asked.way,
             encoder=found.encoders[asked.collection_id],
             reranker=found.reranker,
             figures=figures(questions, scores),
@@ -111,7 +109,7 @@ class Evaluator:
                 liked, without = thumbed(session, row.id)
                 questions += [each for each in liked if each.text not in known]
                 dropped += without
-            collection_id, name = row.id, row.name
+            collection_id, name, way = row.id, row.name, self._adoption.way(row)
         if not questions:
             raise InvalidInput(
                 f"No question has been judged whose answer is in {name!r}",
@@ -120,4 +118,4 @@ class Evaluator:
         chosen = sorted(questions, key=lambda each: hashlib.sha256(each.text.encode("utf-8", "replace")).digest())
         if len(chosen) > MOST_QUESTIONS:
             dropped["questions_beyond_the_first_500"] += len(chosen) - MOST_QUESTIONS
-        return Asked(collection_id, name, scope, tuple(chosen[:MOST_QUESTIONS]), dict(dropped))
+        return Asked(collection_id, name, scope, way, tuple(chosen[:MOST_QUESTIONS]), dict(dropped))

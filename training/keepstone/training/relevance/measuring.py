@@ -25,7 +25,6 @@ from keepstone.training.relevance.evaluation import Asked, Evaluator
 from keepstone.training.relevance.judgements import Judgement
 from keepstone.training.relevance.measure import Report, measure
 from keepstone.training.relevance.reports import Reports
-from keepstone.training.relevance.ways import Way
 
 KIND: Final = "evaluate"
 _AT_ONCE: Final = 25
@@ -86,7 +85,6 @@ class Measuring:
         asked = self._evaluator.questions(principal, str(job.collection_id), judgements)
         kept = self._reports.measured(job)
         kept.keep(asdict(asked), "asked")
-        kept.keep(asdict(self._evaluator.current), "way")
         return list(range(0, len(asked.questions), _AT_ONCE))
 
     def run(self, job: JobInfo, unit: Any) -> None:
@@ -96,9 +94,9 @@ class Measuring:
         def ask() -> list[dict[str, float]]:
             with self._database.reading() as session:
                 scope = readable_scope(session, acting_principal(session, job), [str(job.collection_id)])
-            questions = _as_asked(kept.find("asked")).questions[unit : unit + _AT_ONCE]
-            way = Way(**kept.find("way"))
-            return measure(self._searcher, scope, questions, way, k=job.args["k"], check=job.check_cancelled)
+            asked = _as_asked(kept.find("asked"))
+            some = asked.questions[unit : unit + _AT_ONCE]
+            return measure(self._searcher, scope, some, asked.way, k=job.args["k"], check=job.check_cancelled)
 
         kept.remember(ask, "scores", unit)
 
@@ -110,7 +108,7 @@ class Measuring:
             asked = _as_asked(planned)
             places = range(0, len(asked.questions), _AT_ONCE)
             scores = [each for place in places for each in kept.find("scores", place)]
-            self._reports.keep(job.id, self._evaluator.report(asked, Way(**kept.find("way")), scores, job.args["k"]))
+            self._reports.keep(job.id, self._evaluator.report(asked, scores, job.args["k"]))
         kept.forget()
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 import sqlalchemy as sa
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from keepstone.platform.access import Principal, find_collection
 from keepstone.platform.database import Database
@@ -64,6 +64,8 @@ class Reports(Generic[T]):
             return self._form.validate_json(self._path(job_id).read_bytes())
         except FileNotFoundError as error:
             raise NotFound("This job has come to no end", fix=f"See `keepstone jobs show {job_id}`") from error
+        except ValidationError as error:
+            raise NotFound("Another version of Keepstone wrote this report", fix="Order the job again") from error
 
     def measured(self, job: JobInfo) -> Kept:
         """Return what a job has measured by now."""

@@ -18,7 +18,7 @@ from typing import Any, Final, Literal
 
 from keepstone.platform.access import Principal, readable_scope
 from keepstone.platform.database import Database
-from keepstone.platform.errors import InvalidInput
+from keepstone.platform.errors import Conflict, InvalidInput
 from keepstone.platform.jobs import JobInfo, Jobs
 from keepstone.retrieval.encoder import Encoder
 from keepstone.retrieval.reranking import LATE
@@ -27,6 +27,7 @@ from keepstone.retrieval.search import Searcher
 from keepstone.training.acting import acting_principal, scopes_of
 from keepstone.training.evaluate.bootstrap import Effect, Pair, difference
 from keepstone.training.evaluate.kept import Kept
+from keepstone.training.relevance.adoption import Adopted, Adoption
 from keepstone.training.relevance.evaluation import Evaluator
 from keepstone.training.relevance.measure import figure_names, measure
 from keepstone.training.relevance.questions import Item, Question
@@ -71,6 +72,7 @@ class Tuning:
         database: where jobs and collections are.
         searcher: searches.
         evaluator: knows the judged questions and the way in use.
+        adoption: lets collections be searched in another way.
         encoder: of the reranker `late`.
         folder: where measurements and reports are kept.
         jobs: where the work is queued; this object registers itself there.
@@ -82,24 +84,26 @@ class Tuning:
         database: Database,
         searcher: Searcher,
         evaluator: Evaluator,
+        adoption: Adoption,
         encoder: Encoder,
         folder: Path,
         jobs: Jobs,
     ) -> None:
-        self._database, self._searcher, self._evaluator = database, searcher, evaluator
+        self._database, self._searcher, self._evaluator, self._adoption = database, searcher, evaluator, adoption
         self._rerankers = [LATE] if isinstance(encoder, TokenEncoder) else []
         self._reports = Reports(database, folder, kind=KIND, of=TuningReport)
         self._reports.tidy()
         self._jobs = jobs
         jobs.register(KIND, self)
 
-    def submit(self, principal: Principal, collection: str, *, k: int = 10) -> str:
+    def submit(self, principal: Principal, collection: str, *, k: int = 10, adopt: bool = False) -> str:
         """Order a sweep and return the job's id.
 
         Args:
             principal: who owns the collection.
             collection: name or id.
             k: how many of the first places count.
+            adopt: whether to search in the best way from then on, if it is better beyond chance.
 
         Raises:
             InvalidInput: too few questions have been judged.
@@ -111,7 +115,7 @@ class Tuning:
                 f"The judged questions are about {documents} documents; at least {LEAST_DOCUMENTS} are needed",
                 fix="Judge more: `keepstone eval retrieval --collection NAME --judgements FILE`",
             )
-        args = {"k": k, "scopes": scopes_of(principal)}
+        args = {"k": k, "adopt": adopt, "scopes": scopes_of(principal)}
         return self._jobs.submit(KIND, args, principal_id=principal.id, collection_id=asked.collection_id)
 
     def report(self, principal: Principal, job_id: str) -> TuningReport:
@@ -122,6 +126,20 @@ class Tuning:
         """
         return self._reports.get(principal, job_id)
 
+    def adopt(self, principal: Principal, job_id: str) -> Adopted:
+        """Search a collection from now on in the way that a sweep advises.
+
+        Raises:
+            NotFound: there is no such sweep, it is another's, or it has not ended.
+            Conflict: it advises nothing, or the collection is searched otherwise than when ways were compared.
+        """
+        report = self._reports.get(principal, job_id)
+        if report.advice != "change":
+            fix = "Judge more questions: `keepstone eval retrieval --collection NAME --judgements FILE`"
+            raise Conflict("No other way of searching is better beyond chance", fix=fix)
+        collection = str(self._jobs.get(job_id).collection_id)
+        return self._adoption.adopt(principal, collection, job_id, current=report.current, best=report.best)
+
     def plan(self, job: JobInfo) -> list[Any]:
         """Return the ways, each a unit; the questions are kept, so that all ways are asked the same."""
         with self._database.reading() as session:
@@ -130,7 +148,7 @@ class Tuning:
         kept = self._reports.measured(job)
         kept.keep([asdict(each) for each in asked.questions], "questions")
         kept.keep(asked.collection, "collection")
-        tried = [asdict(way) for way in ways(self._evaluator.current, self._rerankers)]
+        tried = [asdict(way) for way in ways(asked.way, self._rerankers)]
         return list(kept.keep(tried, "ways"))
 
     def run(self, job: JobInfo, unit: Any) -> None:
@@ -147,7 +165,7 @@ class Tuning:
         kept.remember(ask, "scores", unit)
 
     def finish(self, job: JobInfo, error: str | None) -> None:
-        """Choose, judge, and write the report."""
+        """Choose, judge, write the report, and take its advice where that was ordered."""
         kept = self._reports.measured(job)
         # When this is run once more after a kill, the report may be written and the rest gone.
         if error is None and (planned := kept.find("ways")):
@@ -155,6 +173,11 @@ class Tuning:
             report = chosen(kept.find("collection"), job.args["k"], _questions(kept), scores)
             self._reports.keep(job.id, report)
         kept.forget()
+        if error is None and job.args["adopt"]:
+            with self._database.reading() as session:
+                principal = acting_principal(session, job)
+            if self._reports.get(principal, job.id).advice == "change":
+                self.adopt(principal, job.id)
 
 
 def chosen(collection: str, k: int, questions: Sequence[Question], scores: dict[Way, list[float]]) -> TuningReport:

@@ -1,8 +1,9 @@
-"""`keepstone collections`: list, create, rechunk, delete, grant, revoke."""
+"""`keepstone collections`: list, show, create, rechunk, delete, grant, revoke."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 from urllib.parse import quote
 
 import typer
@@ -10,7 +11,7 @@ import typer
 from keepstone.platform.errors import InvalidInput
 from keepstone.ui.cli.client import connect
 from keepstone.ui.cli.confirm import Yes, confirm
-from keepstone.ui.cli.output import ago, emit, table
+from keepstone.ui.cli.output import ago, emit, fields, say, table
 
 app = typer.Typer(help="Sets of documents that are asked together.", no_args_is_help=True)
 Name = Annotated[str, typer.Argument(help="Name of the collection.")]
@@ -43,6 +44,14 @@ def list_() -> None:
     empty = "No collections yet. Make one: keepstone ingest PATH --collection NAME"
     heads = ["Name", ">Documents", ">Passages", "Encoder", "Chunker", "Made", "Description"]
     emit(found, lambda: table(heads, rows, empty=empty))
+
+
+@app.command()
+def show(name: Name) -> None:
+    """Show a collection: what is in it, how it is cut and searched, and what was adopted for it."""
+    with connect() as api:
+        info = api.get(f"/v1/collections/{quote(name, safe='')}")
+    emit(info, lambda: _show(info))
 
 
 @app.command()
@@ -97,6 +106,26 @@ def revoke(name: Name, whom: Person) -> None:
     with connect() as api:
         api.delete(f"/v1/collections/{quote(name, safe='')}/grants/{quote(whom, safe='')}")
     emit({"collection": name, "principal": whom}, f"{whom} has no role in {name!r} any more.")
+
+
+def _show(info: Mapping[str, Any]) -> None:
+    adopted = info["adopted"]
+    own = ", ".join(f"{name} = {value}" for name, value in (info["own_search"] or {}).items())
+    fields(
+        {
+            "Collection": info["name"],
+            "Description": info["description"] or None,
+            "Documents": info["documents"],
+            "Passages": info["chunks"],
+            "Encoder": info["encoder"],
+            "Cut": f"{info['chunking']['chunker']}, at most {info['chunking']['max_tokens']} tokens"
+            + (" (its own choice)" if info["own_chunking"] else ""),
+            "Searched": own or "as the settings say",
+            "Adopted": f"{ago(adopted['at'])}, from keepstone tune show {adopted['tuning']}" if adopted else None,
+        }
+    )
+    if adopted:
+        say(f"To undo it: keepstone tune undo --collection {info['name']!r}")
 
 
 def _chunking(chunker: str | None, options: list[str] | None) -> dict[str, str]:

@@ -71,17 +71,20 @@ def tune_retrieval(
     collection: _Collection,
     *,
     k: _K = 10,
+    adopted: Annotated[
+        bool, typer.Option("--adopt", help="Search in the best way from then on, if it is better beyond chance.")
+    ] = False,
     detach: _Detach = False,
 ) -> None:
     """Try weights, candidates and rerankers: the best on half of the documents is judged on the other half."""
     with connect() as api:
-        job = api.post(f"{_path(collection)}/tuning", {"k": k})
+        job = api.post(f"{_path(collection)}/tuning", {"k": k, "adopt": adopted})
         if detach:
             emit(job, f"It is being tried. Then: keepstone tune show {job['id']}")
             return
         _wait(api, job["id"], "The ways could not be compared")
         report = _tuned(api, job["id"])
-    emit(report, lambda: _show_tuning(report))
+    emit(report, lambda: _show_tuning(report, job["id"], adopted=adopted))
 
 
 @tuning.command()
@@ -89,7 +92,24 @@ def show(job: _JobId) -> None:
     """Show what a comparison came to."""
     with connect() as api:
         report = _tuned(api, job)
-    emit(report, lambda: _show_tuning(report))
+    emit(report, lambda: _show_tuning(report, job))
+
+
+@tuning.command()
+def adopt(job: _JobId) -> None:
+    """Search the collection from now on in the way that a comparison advises."""
+    with connect() as api:
+        adopted = api.post(f"/v1/tunings/{quote(job, safe='')}/adopt")
+    undo_it = f"To undo it: keepstone tune undo --collection {adopted['collection']!r}"
+    emit(adopted, lambda: _show_adopted(adopted, undo_it))
+
+
+@tuning.command()
+def undo(collection: _Collection) -> None:
+    """Search a collection again as before its last adoption."""
+    with connect() as api:
+        adopted = api.delete(f"{_path(collection)}/adopted")
+    emit(adopted, lambda: _show_adopted(adopted))
 
 
 def _path(collection: str) -> str:
@@ -142,13 +162,21 @@ def _show_report(report: Mapping[str, Any]) -> None:
             say(f"  {' '.join(question.split())[:100]}")
 
 
-def _show_tuning(report: Mapping[str, Any]) -> None:
+def _show_adopted(adopted: Mapping[str, Any], then: str = "") -> None:
+    say(f"{adopted['collection']!r} is searched from now on with {_worded(adopted['way'])}.", "green")
+    if adopted["jobs"]:
+        say(f"Its documents are being cut anew. Watch: keepstone jobs list --collection {adopted['collection']!r}")
+    if then:
+        say(then)
+
+
+def _show_tuning(report: Mapping[str, Any], job_id: str, *, adopted: bool = False) -> None:
     effect = report["effect"]
-    if report["advice"] == "change":
-        say("Another way is better beyond chance. Put it into keepstone.toml, under [search]:", "green")
-        for name, value in report["best"].items():
-            if value != report["current"][name]:
-                say(f"  {name} = {value!r}".replace("'", '"'))
+    if report["advice"] == "change" and adopted:
+        say("Another way is better beyond chance, and in use from now on.", "green")
+        say(f"To undo it: keepstone tune undo --collection {report['collection']!r}")
+    elif report["advice"] == "change":
+        say(f"Another way is better beyond chance. To search so: keepstone tune adopt {job_id}", "green")
     else:
         say("Keep the way of searching in use: no other one is better beyond chance.", "yellow")
     fields(
@@ -166,7 +194,8 @@ def _show_tuning(report: Mapping[str, Any]) -> None:
 
 
 def _worded(way: Mapping[str, Any]) -> str:
-    return f"meaning {way['dense_weight']:g}, {way['candidates']} candidates, reranker {way['reranker']}"
+    found = f"meaning {way['dense_weight']:g}, {way['candidates']} candidates, reranker {way['reranker']}"
+    return f"{found}, {way['chunker']} {way['max_tokens']}"
 
 
 def _interval(low: float | None, high: float | None) -> str | None:

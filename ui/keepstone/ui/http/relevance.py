@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
-from keepstone.training.relevance import Judgement, Report, TuningReport
+from keepstone.training.relevance import Adopted, Judgement, Report, TuningReport
 from keepstone.ui.http.dependencies import CurrentPrincipal, TheRuntime
 from keepstone.ui.http.jobs import Job, get_job
 from keepstone.ui.http.listings import Listing
@@ -44,6 +44,8 @@ class TuningOrder(BaseModel, extra="forbid"):
 
     k: _K = 10
     """How many of the first places count."""
+    adopt: bool = False
+    """Whether to search in the best way from then on, if it is better beyond chance."""
 
 
 @router.get("/collections/{name}/judgements")
@@ -80,10 +82,22 @@ def get_evaluation(job_id: str, principal: CurrentPrincipal, runtime: TheRuntime
 @router.post("/collections/{name}/tuning", status_code=202)
 def tune(name: str, order: TuningOrder, principal: CurrentPrincipal, runtime: TheRuntime) -> Job:
     """Compare ways of searching, in a job."""
-    return get_job(runtime.tuning.submit(principal, name, k=order.k), principal, runtime)
+    return get_job(runtime.tuning.submit(principal, name, k=order.k, adopt=order.adopt), principal, runtime)
 
 
 @router.get("/tunings/{job_id}")
 def get_tuning(job_id: str, principal: CurrentPrincipal, runtime: TheRuntime) -> TuningReport:
     """Return what a comparison came to."""
     return runtime.tuning.report(principal, job_id)
+
+
+@router.post("/tunings/{job_id}/adopt")
+def adopt(job_id: str, principal: CurrentPrincipal, runtime: TheRuntime) -> Adopted:
+    """Search the collection from now on in the way that a comparison advises."""
+    return runtime.tuning.adopt(principal, job_id)
+
+
+@router.delete("/collections/{name}/adopted")
+def undo(name: str, principal: CurrentPrincipal, runtime: TheRuntime) -> Adopted:
+    """Search a collection again as before its last adoption."""
+    return runtime.adoption.undo(principal, name)
