@@ -1,5 +1,10 @@
-"""Retrieval: how well search ranks.
+"""Retrieval: how well search ranks, and how fast and large its vector index is.
 
+    .venv/bin/python -m benchmarks.retrieval [--json] [--check] [--only WORD] [--dataset NAME ...]
+
+`--dataset` takes one of the public collections by its name in the targets (`scifact`, `cranfield`, `xquad_zh`, ...),
+may be given more than once, and measures ranking alone. `--only 100k` and `--only 1m` measure the vector index alone,
+at 100,000 and at a million vectors; the million takes half an hour and 6 GiB.
     .venv/bin/python -m benchmarks.retrieval [--json] [--check] [--dataset NAME ...] [--home DIR]
 
 `--dataset` takes one of the public collections by its name in the targets (`scifact`, `cranfield`, `xquad_zh`, ...),
@@ -9,11 +14,24 @@ and may be given more than once. What was ingested into `--home` in a run before
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
 from pathlib import Path
 
-from benchmarks.harness import main
-from benchmarks.parts import ranking
+from benchmarks.harness import Context, Figure, main
+from benchmarks.parts import ranking, scale
 from benchmarks.parts.collections import COLLECTIONS
+
+_SIZES = {"100k": 100_000, "1m": 1_000_000}
+
+
+def measure(context: Context) -> Iterable[Figure]:
+    """Measure what was asked for."""
+    if any(context.wants(f"ndcg10_{name}") for name in COLLECTIONS):
+        yield from ranking.quality(context)
+    if not context.options.dataset:
+        for label, count in _SIZES.items():
+            if any(context.wants(f"{figure}_{label}") for figure in scale.FIGURES):
+                yield from scale.at_scale(context, count, label)
 
 
 def _options(parser: argparse.ArgumentParser) -> None:
@@ -22,4 +40,4 @@ def _options(parser: argparse.ArgumentParser) -> None:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main("retrieval", ranking.quality, options=_options))
+    raise SystemExit(main("retrieval", measure, options=_options))

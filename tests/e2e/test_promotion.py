@@ -1,21 +1,25 @@
-"""Promotion on the real engine: an adapter is loaded into vLLM, answers, survives a restart, and is taken back."""
+"""Promotion on the real app and engine: what was made live answers, survives a restart, and is taken back."""
 
 from __future__ import annotations
 
+import shutil
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from benchmarks.app import App
 from benchmarks.smoke import COLLECTION
 from keepstone.platform.errors import KeepstoneError
+from keepstone.platform.models import files
 
 pytestmark = [pytest.mark.e2e, pytest.mark.recipes, pytest.mark.timeout(1800)]
 
 QUESTION = "Is it OK to wipe the balance with acetone?"
 MODEL = "smollm2-135m-instruct"
+ENCODER = "all-minilm-l6-v2"
 
 
 def test_an_adapter_becomes_live_and_goes_again(app: App, tmp_path: Path) -> None:
@@ -45,6 +49,28 @@ def test_an_adapter_for_another_model_is_refused_and_nothing_changes(app: App, t
     app.run("models", "pull", str(make_adapter(None, tmp_path / "foreign")), "--name", "foreign")
     assert f"does not fit {MODEL}@" in refusal(app, "models", "promote", "foreign", "--force")
     assert bare_chat(app)["model"] == MODEL
+
+
+def test_an_encoder_searches_one_collection_and_goes_again(app: App, tmp_path: Path) -> None:
+    base = next(each for each in app.json("models", "list") if each["name"] == ENCODER)
+    app.run("models", "pull", str(nudged_encoder(Path(base["path"]), tmp_path / "nudged")), "--name", "nudged")
+    assert "has not been judged" in refusal(app, "models", "promote", "nudged", "--collection", COLLECTION)
+
+    promoted = app.json("models", "promote", "nudged", "--collection", COLLECTION, "--force")
+    assert answered_by(app)["encoder"] == promoted["model"]
+
+    app.run("models", "rollback", "--collection", COLLECTION)
+    assert answered_by(app)["encoder"] == f"{ENCODER}@{base['version']}"
+
+
+def nudged_encoder(base: Path, folder: Path) -> Path:
+    """Copy an encoder, with weights a hundredth larger."""
+    shutil.copytree(base, folder)
+    (folder / files.MANIFEST).unlink()
+    path = folder / "model.safetensors"
+    larger = {name: tensor * 1.01 for name, tensor in load_file(path).items() if tensor.is_floating_point()}
+    save_file(load_file(path) | larger, path, metadata={"format": "pt"})
+    return folder
 
 
 def make_adapter(base: Path | None, folder: Path) -> Path:
