@@ -28,7 +28,8 @@ from benchmarks.parts import answerability as parts
 from benchmarks.smoke import COLLECTION, EXAMPLES
 from keepstone.agents.evidence import evidence_strength
 from keepstone.platform import logs
-from keepstone.platform.settings import EngineSettings, LoggingSettings, load_settings
+from keepstone.platform.model_settings import EngineSettings
+from keepstone.platform.settings import LoggingSettings, load_settings
 from keepstone.training.abstention import fit_threshold
 from keepstone.training.questions import load_questions
 from keepstone.ui.runtime import Runtime

@@ -26,9 +26,10 @@ from benchmarks.smoke import COLLECTION, EXAMPLES
 from keepstone.platform import logs
 from keepstone.platform.access import Principal
 from keepstone.platform.errors import EngineUnavailable, KeepstoneError
+from keepstone.platform.model_settings import EngineSettings
 from keepstone.platform.models import files
 from keepstone.platform.models.registry import InstalledModel
-from keepstone.platform.settings import EngineSettings, LoggingSettings, load_settings
+from keepstone.platform.settings import LoggingSettings, load_settings
 from keepstone.training.data import DatasetConfig
 from keepstone.training.evaluate.gate import SPEED
 from keepstone.training.evaluate.service import Evaluation

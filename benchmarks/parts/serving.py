@@ -20,9 +20,9 @@ from benchmarks.harness import Context, Figure
 from keepstone.platform.database import Database
 from keepstone.platform.errors import EngineUnavailable
 from keepstone.platform.machine import probe
+from keepstone.platform.model_settings import EngineSettings
 from keepstone.platform.models.registry import ModelRegistry
 from keepstone.platform.serving.vllm import Launch, build_launch
-from keepstone.platform.settings import EngineSettings
 
 _STREAMS = 8
 _MAX_TOKENS = 96

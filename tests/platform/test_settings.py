@@ -215,3 +215,26 @@ def test_secret_settings_are_typed_as_such() -> None:
     for name, field in _fields():
         if name.endswith(("api_key", "password", "secret")) or name == "database.url":
             assert SecretStr in (field.annotation, *getattr(field.annotation, "__args__", ())), name
+
+
+@pytest.mark.parametrize(
+    ("encoder", "said"),
+    [
+        ({"url": "http://127.0.0.1:8000/v1"}, "url needs dimension"),
+        ({"url": "127.0.0.1:8000", "dimension": 384}, "url is no address"),
+        ({"url": "https://key:secret@embeddings.example/v1", "dimension": 384}, "a key belongs into api_key"),
+        ({"dimension": 0}, "encoder.dimension"),
+    ],
+)
+def test_an_encoder_behind_a_url_is_described_in_full(encoder: dict[str, Any], said: str) -> None:
+    """The server may be away when Keepstone starts, and addresses are shown in errors."""
+    with pytest.raises(SettingsError, match=said):
+        load_settings(encoder=encoder)
+
+
+def test_what_other_servers_run_need_not_be_here() -> None:
+    """`keepstone up` fetches what is needed, and nothing else."""
+    assert load_settings().needed_models == ["all-minilm-l6-v2", "smollm2-135m-instruct"]
+    there: dict[str, Any] = {"url": "http://127.0.0.1:8000/v1", "dimension": 384, "model": "bge-m3"}
+    assert load_settings(encoder=there, engine={"mode": "off"}).needed_models == []
+    assert load_settings(encoder={**there, "tokenizer": "bge"}, engine={"mode": "off"}).needed_models == ["bge"]

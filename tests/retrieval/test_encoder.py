@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,11 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keepstone.platform.errors import InvalidInput, ModelMissing
+from keepstone.platform.errors import InvalidInput, ModelMissing, SettingsError
 from keepstone.retrieval.encoder import Encoder, HashEncoder, knows_language
 from keepstone.retrieval.encoder_batches import cut
+from keepstone.retrieval.encoder_client import EmbeddingsClient
 from keepstone.retrieval.encoder_folder import check_folder
 from keepstone.retrieval.sentence_encoder import SentenceEncoder
+from keepstone.retrieval.url_encoder import UrlEncoder
+from tests.retrieval.embeddings_server import EmbeddingsServer
 
 _TEXTS = ["the red fox", "", "a much longer text about a red fox " * 30, "the red fox", "狐狸 fox", "\ud800 \0 fox"]
 
@@ -57,9 +60,22 @@ def tiny_encoder(tiny_model: Path) -> SentenceEncoder:
     return SentenceEncoder(tiny_model, version="tiny@1", device="cpu", dtype="float32", batch_tokens=128)
 
 
-@pytest.fixture(params=["hash", "tiny"])
+@pytest.fixture(scope="session")
+def truncated_encoder(tiny_model: Path) -> SentenceEncoder:
+    """Load the tiny model for vectors of half the length."""
+    return SentenceEncoder(tiny_model, version="tiny@1+d16", device="cpu", dtype="float32", truncate_dim=16)
+
+
+@pytest.fixture(scope="session")
+def url_encoder() -> Iterator[UrlEncoder]:
+    """Serve an encoder, and ask it over HTTP."""
+    with EmbeddingsServer(HashEncoder()).running() as server:
+        yield UrlEncoder(EmbeddingsClient(server.url, model="hash"), dimension=64)
+
+
+@pytest.fixture(params=["hash", "tiny", "truncated", "url"])
 def encoder(request: pytest.FixtureRequest) -> Encoder:
-    found: Encoder = HashEncoder() if request.param == "hash" else request.getfixturevalue("tiny_encoder")
+    found: Encoder = HashEncoder() if request.param == "hash" else request.getfixturevalue(f"{request.param}_encoder")
     return found
 
 
@@ -150,6 +166,25 @@ class TestSentenceEncoder:
         np.testing.assert_allclose(
             prompted.encode_documents(["fox"])[0], plain.encode_query("a longer text about fox"), atol=1e-5
         )
+        chosen = SentenceEncoder(folder, version="chosen@1", device="cpu", dtype="float32", query_prompt="about a ")
+        np.testing.assert_allclose(chosen.encode_query("fox"), plain.encode_query("about a fox"), atol=1e-5)
+        np.testing.assert_allclose(chosen.encode_documents(["fox"]), prompted.encode_documents(["fox"]), atol=1e-5)
+
+    def test_truncated_vectors_are_those_of_sentence_transformers(
+        self, tiny_model: Path, truncated_encoder: SentenceEncoder
+    ) -> None:
+        from sentence_transformers import SentenceTransformer
+
+        reference = SentenceTransformer(str(tiny_model), device="cpu", truncate_dim=16)
+        texts = ["the red fox", "a text"]
+        np.testing.assert_allclose(
+            truncated_encoder.encode_documents(texts), reference.encode(texts, normalize_embeddings=True), atol=1e-4
+        )
+
+    @pytest.mark.parametrize("known", [32, None])
+    def test_more_dimensions_than_there_are_is_refused(self, tiny_model: Path, known: int | None) -> None:
+        with pytest.raises(SettingsError, match="32 numbers, fewer"):
+            SentenceEncoder(tiny_model, version="tiny@1", device="cpu", dimension=known, truncate_dim=33).warm_up()
 
 
 def test_language_that_cannot_be_told_is_trusted() -> None:

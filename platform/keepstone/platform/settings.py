@@ -16,8 +16,6 @@ from typing import Annotated, Any, Literal
 
 import platformdirs
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     SecretStr,
     StringConstraints,
@@ -29,17 +27,14 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from pydantic_settings import SettingsError as SourceError
 
 from keepstone.platform.errors import SettingsError, did_you_mean
+from keepstone.platform.model_settings import EncoderSettings, EngineSettings, Section
 
 _PREFIX = "KEEPSTONE_"
 # Read elsewhere than in the settings tree, so they are no typing errors.
 _OTHER_VARIABLES = frozenset({"KEEPSTONE_HOME", "KEEPSTONE_CONFIG", "KEEPSTONE_BENCH_DATA", "KEEPSTONE_API_KEY"})
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-
-class AppSettings(_Section):
+class AppSettings(Section):
     """The process that serves the API and the web pages."""
 
     host: str = "127.0.0.1"
@@ -56,79 +51,21 @@ class AppSettings(_Section):
     """Origins besides our own that browsers may call the API from, such as `https://intranet.example`."""
 
 
-class DatabaseSettings(_Section):
+class DatabaseSettings(Section):
     """Where documents, accounts, conversations and jobs live."""
 
     url: SecretStr | None = None
     """SQLAlchemy URL: `postgresql+psycopg://user:password@host/keepstone`. Unset: SQLite in the home folder."""
 
 
-class BlobSettings(_Section):
+class BlobSettings(Section):
     """Where the bytes of uploaded files live."""
 
     url: str | None = None
     """An fsspec URL such as `s3://bucket/keepstone`. Unset: a folder in the home folder."""
 
 
-class EngineSettings(_Section):
-    """The language model's server."""
-
-    mode: Literal["managed", "external", "off"] = "managed"
-    """`managed`: Keepstone starts and watches vLLM. `external`: use `url`. `off`: ingest and search only."""
-    url: str | None = None
-    """Base URL of an OpenAI-compatible server, with `/v1`, when mode is `external`."""
-    api_key: SecretStr | None = None
-    """Key sent to the external server."""
-    model: str = "smollm2-135m-instruct"
-    """Name of an installed model (`keepstone models list`), or the external server's model id."""
-    python: Path | None = None
-    """Python of an environment that has vLLM. Unset: the one that `keepstone engine install` makes."""
-    port: int = Field(default=8101, ge=1, le=65535)
-    """Loopback port of the managed engine."""
-    max_model_len: int = Field(default=8192, ge=512)
-    """Longest prompt plus answer, in tokens."""
-    kv_cache_gib: float | None = Field(default=None, gt=0)
-    """Memory of the KV cache on a CPU, in GiB. Unset: a tenth of the memory, between 1 and 16."""
-    gpu_memory_utilization: float = Field(default=0.9, gt=0, le=1)
-    """Share of each GPU's memory that vLLM may take."""
-    tensor_parallel: int = Field(default=1, ge=1)
-    """Over how many GPUs each layer is split."""
-    pipeline_parallel: int = Field(default=1, ge=1)
-    """Over how many stages the layers are spread."""
-    data_parallel: int = Field(default=1, ge=1)
-    """How many copies of the model serve side by side."""
-    compile: bool | None = None
-    """Whether vLLM compiles the model: a start that takes minutes longer on a CPU, more tokens per second after it.
-    Unset: on GPUs only."""
-    max_lora_rank: Literal[0, 8, 16, 32, 64, 128, 256, 320, 512] | None = None
-    """Widest adapter (LoRA) that the managed engine takes while it runs; 0: none. Unset: 32 on GPUs. On a CPU, where
-    being ready for adapters can halve the speed, as wide as the adapter that the engine is started for, else 0."""
-    max_streams: int = Field(default=64, ge=1)
-    """How many requests may be with the engine at once; the others wait."""
-    start_timeout_s: float = Field(default=900, gt=0)
-    """How long the engine may take until it answers."""
-    request_timeout_s: float = Field(default=600, gt=0)
-    """Longest time one request may take."""
-    extra_args: tuple[str, ...] = ()
-    """Further arguments for vLLM's API server, one string each, such as `--swap-space=4`."""
-
-
-class EncoderSettings(_Section):
-    """The model that turns text into vectors."""
-
-    model: str = "all-minilm-l6-v2"
-    """Name of an installed encoder (`keepstone models list`)."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where it runs."""
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Number format. `auto` takes bfloat16 where the processor computes it natively."""
-    batch_tokens: int | None = Field(default=None, ge=64)
-    """Tokens encoded at once. Unset: what suits the device."""
-    threads: int | None = Field(default=None, ge=1)
-    """CPU threads. Unset: one per core."""
-
-
-class ChunkingSettings(_Section):
+class ChunkingSettings(Section):
     """How documents are cut, in collections without a choice of their own (`keepstone collections rechunk`)."""
 
     chunker: Literal["structure", "tokens", "recursive", "sentence-window", "parent-child", "semantic"] = "structure"
@@ -159,7 +96,7 @@ class ChunkingSettings(_Section):
         return self
 
 
-class IngestionSettings(_Section):
+class IngestionSettings(Section):
     """How files become documents."""
 
     max_file_mb: int = Field(default=200, ge=1)
@@ -176,7 +113,7 @@ class IngestionSettings(_Section):
     """How much memory reading one file may take, in MiB."""
 
 
-class FetchSettings(_Section):
+class FetchSettings(Section):
     """How pages and files are fetched whose addresses people give."""
 
     allowed_networks: tuple[str, ...] = ()
@@ -195,7 +132,7 @@ class FetchSettings(_Section):
         return tuple(str(ip_network(network)) for network in networks)
 
 
-class IndexSettings(_Section):
+class IndexSettings(Section):
     """Where the search indexes are kept. They are derived from the database, and are built anew where this changes."""
 
     vectors: Literal["hnsw"] = "hnsw"
@@ -204,7 +141,7 @@ class IndexSettings(_Section):
     """`tantivy`: in the home folder."""
 
 
-class SearchSettings(_Section):
+class SearchSettings(Section):
     """How passages are found."""
 
     candidates: int = Field(default=100, ge=1, le=1000)
@@ -222,7 +159,7 @@ class SearchSettings(_Section):
     """Weight of the reranker's score against that of search."""
 
 
-class AnsweringSettings(_Section):
+class AnsweringSettings(Section):
     """How questions are answered."""
 
     style: Literal["auto", "write", "quote"] = "auto"
@@ -241,7 +178,7 @@ class AnsweringSettings(_Section):
     Unset: 0.138, fitted on the example questions."""
 
 
-class AgentSettings(_Section):
+class AgentSettings(Section):
     """How far the agent may go before it has to answer with what it has."""
 
     max_steps: int = Field(default=6, ge=1, le=50)
@@ -252,7 +189,7 @@ class AgentSettings(_Section):
     """Longest time that one run may be at work before it answers."""
 
 
-class McpServerSettings(_Section):
+class McpServerSettings(Section):
     """One MCP server whose tools the agent may use."""
 
     command: tuple[str, ...] = ()
@@ -261,9 +198,9 @@ class McpServerSettings(_Section):
     """Or the address where it serves over streamable HTTP."""
     tools: tuple[str, ...]
     """Names of its tools that the agent may use; all others stay unknown to it."""
-    environment: dict[str, SecretStr] = {}
+    environment: dict[str, SecretStr] = Field(default={})
     """Environment variables of the program, besides PATH, HOME and the like; it inherits no others."""
-    headers: dict[str, SecretStr] = {}
+    headers: dict[str, SecretStr] = Field(default={})
     """Headers sent to the address, such as `Authorization`."""
     timeout_s: float = Field(default=30, gt=0, le=600)
     """How long it may take to begin, and to answer a call."""
@@ -277,14 +214,16 @@ class McpServerSettings(_Section):
         return self
 
 
-class McpSettings(_Section):
+class McpSettings(Section):
     """Tools of other programs, by the Model Context Protocol."""
 
-    servers: dict[Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,30}$")], McpServerSettings] = {}
+    servers: dict[Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,30}$")], McpServerSettings] = Field(
+        default={}
+    )
     """The MCP servers whose tools the agent may use, by names of your choice."""
 
 
-class LoggingSettings(_Section):
+class LoggingSettings(Section):
     """What is written to the log."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
@@ -380,6 +319,13 @@ class Settings(BaseSettings):
         return self.blobs.url or (self.home / "blobs").as_uri()
 
     @property
+    def needed_models(self) -> list[str]:
+        """Names of the models that have to be on this machine: what no other server runs."""
+        encoder = self.encoder.tokenizer if self.encoder.url else self.encoder.model
+        engine = self.engine.model if self.engine.mode == "managed" else None
+        return [name for name in (encoder, engine) if name]
+
+    @property
     def app_url(self) -> str:
         """URL under which a browser on this machine reaches the app."""
         host = "127.0.0.1" if self.app.host in ("0.0.0.0", "::") else self.app.host  # noqa: S104
@@ -435,7 +381,7 @@ def setting_names() -> list[str]:
     names: list[str] = []
     for name, field in Settings.model_fields.items():
         section = field.annotation
-        if isinstance(section, type) and issubclass(section, _Section):
+        if isinstance(section, type) and issubclass(section, Section):
             names += [f"{name}.{inner}" for inner in section.model_fields]
         else:
             names.append(name)

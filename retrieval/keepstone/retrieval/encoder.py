@@ -1,6 +1,7 @@
 """What an encoder is: a model that turns texts into unit vectors whose inner product measures likeness of meaning.
 
-`SentenceEncoder` (in `sentence_encoder`) runs a real model; `HashEncoder` needs none, for tests and demonstrations.
+`SentenceEncoder` (in `sentence_encoder`) runs a real model, `UrlEncoder` (in `url_encoder`) asks a server that does;
+`HashEncoder` needs none, for tests and demonstrations.
 """
 
 from __future__ import annotations
@@ -53,6 +54,20 @@ class Encoder(Protocol):
 def knows_language(encoder: Encoder, language: str | None) -> bool:
     """Return whether the encoder can be trusted with a text; one whose language could not be told is."""
     return not encoder.languages or language is None or language in encoder.languages
+
+
+def first_dimensions(vectors: NDArray[np.float32], dimension: int) -> NDArray[np.float32]:
+    """Return the first numbers of vectors at unit length; one that is nothing becomes a vector along the first axis.
+
+    Args:
+        vectors: shape (n, d).
+        dimension: how many numbers are taken, at most d.
+    """
+    taken = vectors[:, :dimension].astype(np.float64)
+    lengths = np.linalg.norm(taken, axis=1, keepdims=True)
+    unit: NDArray[np.float32] = (taken / np.where(lengths > 0, lengths, 1.0)).astype(np.float32)
+    unit[lengths[:, 0] == 0, 0] = 1
+    return unit
 
 
 class HashEncoder:

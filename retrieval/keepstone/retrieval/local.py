@@ -26,8 +26,9 @@ from keepstone.platform.database.tables import UNFINISHED, DocumentRow, new_id
 from keepstone.platform.errors import KeepstoneError, NotFound
 from keepstone.platform.jobs import JobInfo, Jobs
 from keepstone.platform.locks import exclusive_lock
+from keepstone.platform.model_settings import EncoderSettings
 from keepstone.platform.models.registry import ModelRegistry
-from keepstone.platform.settings import ChunkingSettings, EncoderSettings, IngestionSettings, SearchSettings
+from keepstone.platform.settings import ChunkingSettings, IngestionSettings, SearchSettings
 from keepstone.retrieval.documents import DocumentInfo
 from keepstone.retrieval.encoder import Encoder
 from keepstone.retrieval.encoders import Encoders, open_encoder

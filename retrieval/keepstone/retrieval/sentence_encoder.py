@@ -11,7 +11,6 @@ own, since threads that share a batch wait for each other at every layer, most o
 from __future__ import annotations
 
 import os
-import re
 import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -25,9 +24,11 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from keepstone.platform.errors import InvalidInput
+from keepstone.platform.errors import InvalidInput, SettingsError
+from keepstone.retrieval.encoder import first_dimensions
 from keepstone.retrieval.encoder_batches import Batch, cut, padded
 from keepstone.retrieval.encoder_folder import check_folder
+from keepstone.retrieval.encoder_tokens import MAX_CHARS_PER_TOKEN, OwnTokens, encodable
 
 if TYPE_CHECKING:
     import torch
@@ -38,14 +39,9 @@ Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
 # Texts tokenized at once, ahead of the model.
 _WINDOW = 512
-# Characters of a long text tokenized at once: what the tokenizer keeps of each token is some hundred bytes.
-_SLICE_CHARS = 100_000
-# No token is longer than this on average, so what lies behind it need not be tokenized.
-_MAX_CHARS_PER_TOKEN = 24
 _CPU_BATCH_TOKENS, _GPU_BATCH_TOKENS = 1600, 65_536
 # More would mostly wait for Python; what cores are left over share the batches.
 _MAX_WORKERS = 8
-_SURROGATE = re.compile("[\ud800-\udfff]")
 
 log = structlog.get_logger(__name__)
 
@@ -62,7 +58,14 @@ class SentenceEncoder:
         batch_tokens: padded tokens per batch; by default what suits the device.
         threads: CPU threads of the model; one per core by default.
         max_tokens: read less of each text than the model could, special tokens included.
-        dimension: length of the vectors, where it is known; otherwise the model is loaded to tell.
+        dimension: length of the model's vectors, where it is known; otherwise the model is loaded to tell.
+        truncate_dim: of each vector only the first so many numbers are taken, at unit length again, which models
+            trained for it (Matryoshka, Kusupati et al., 2022) bear well.
+        query_prompt: put before questions; by default what the model was trained with.
+        document_prompt: put before passages, likewise.
+
+    Raises:
+        SettingsError: `truncate_dim` is more than the model has.
     """
 
     def __init__(
@@ -77,19 +80,25 @@ class SentenceEncoder:
         threads: int | None = None,
         max_tokens: int | None = None,
         dimension: int | None = None,
+        truncate_dim: int | None = None,
+        query_prompt: str | None = None,
+        document_prompt: str | None = None,
     ) -> None:
         self.version = version
         self.languages = frozenset(languages)
         self._folder = folder
         self._device, self._dtype = device, dtype
         self._batch_tokens, self._threads, self._limit = batch_tokens, threads, max_tokens
-        self._dimension = dimension
+        self._dimension, self._truncate_dim = dimension, truncate_dim
+        self._query_prompt, self._document_prompt = query_prompt, document_prompt
+        if dimension is not None:
+            self._check_truncation(dimension)
         self._lock = threading.RLock()
 
     @property
     def dimension(self) -> int:
         """Length of the vectors."""
-        return self._dimension or self._loaded.dimension
+        return self._truncate_dim or self._dimension or self._loaded.dimension
 
     @property
     def max_tokens(self) -> int:
@@ -108,7 +117,7 @@ class SentenceEncoder:
     def encode_documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return the vectors of passages: shape (n, d), unit length, in the order of `texts`."""
         loaded = self._loaded
-        vectors = np.empty((len(texts), loaded.dimension), dtype=np.float32)
+        vectors = np.empty((len(texts), self.dimension), dtype=np.float32)
         running: deque[tuple[Batch, Future[NDArray[np.float32]]]] = deque()
 
         def finish_oldest() -> None:
@@ -153,27 +162,11 @@ class SentenceEncoder:
 
     def offsets(self, text: str) -> NDArray[np.int64]:
         """Return the character (code point) at which each token of the whole text starts, ascending."""
-        parts = [
-            np.fromiter((start for start, _ in encoding.offsets), dtype=np.int64, count=len(encoding)) + base
-            for base, encoding in self._slices(text)
-        ]
-        return np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)
+        return self._loaded.tokens.offsets(text)
 
     def count_tokens(self, text: str) -> int:
         """Return the number of tokens of the whole text, without special tokens."""
-        return sum(len(encoding) for _, encoding in self._slices(text))
-
-    def _slices(self, text: str) -> Iterator[tuple[int, Encoding]]:
-        """Tokenize a text of any length in bounded memory, cut at blanks."""
-        tokenizer = self._loaded.plain_tokenizer
-        start = 0
-        while start < len(text):
-            end = start + _SLICE_CHARS
-            if end < len(text):
-                blank = max(text.rfind(" ", start, end), text.rfind("\n", start, end))
-                end = blank if blank > start else end
-            yield start, tokenizer.encode(_encodable(text[start:end]), add_special_tokens=False)
-            start = end
+        return self._loaded.tokens.count(text)
 
     def _batches(self, texts: Sequence[str]) -> Iterator[Batch]:
         loaded = self._loaded
@@ -202,13 +195,24 @@ class SentenceEncoder:
             batch_tokens=self._batch_tokens,
             threads=self._threads,
             limit=self._limit,
+            query_prompt=self._query_prompt,
+            document_prompt=self._document_prompt,
+            truncate_dim=self._truncate_dim,
         )
+        self._check_truncation(loaded.dimension)
         if self._dimension not in (None, loaded.dimension):
             raise InvalidInput(
                 f"The encoder {self.version} has {loaded.dimension} dimensions instead of {self._dimension}",
                 fix="Run `keepstone models pull` for it again",
             )
         return loaded
+
+    def _check_truncation(self, dimension: int) -> None:
+        if (self._truncate_dim or 0) > dimension:
+            raise SettingsError(
+                f"The vectors of {self.version} have {dimension} numbers, fewer than encoder.dimension",
+                fix=f"Set encoder.dimension to at most {dimension} in keepstone.toml",
+            )
 
     @property
     def _loaded(self) -> _Loaded:
@@ -227,10 +231,12 @@ class _Loaded:
     device: torch.device
     tokenizer: Tokenizer
     """Truncates to `max_length`, special tokens included."""
-    plain_tokenizer: Tokenizer
+    tokens: OwnTokens
     """Truncates nothing."""
     pad_id: int
     dimension: int
+    """Of the model, before truncation."""
+    truncate_dim: int | None
     max_length: int
     overhead: int
     """Special tokens, and those of the passage prompt."""
@@ -254,6 +260,9 @@ class _Loaded:
         batch_tokens: int | None,
         threads: int | None,
         limit: int | None,
+        query_prompt: str | None,
+        document_prompt: str | None,
+        truncate_dim: int | None,
     ) -> _Loaded:
         check_folder(folder)
         import torch
@@ -283,7 +292,9 @@ class _Loaded:
         cutting = Tokenizer.from_str(plain.to_str())
         max_length = min(n for n in (model.max_seq_length, limit, 8192) if n)
         cutting.enable_truncation(max_length)
-        query_prompt, document_prompt = _prompts(model)
+        trained_query, trained_document = _prompts(model)
+        query_prompt = trained_query if query_prompt is None else query_prompt
+        document_prompt = trained_document if document_prompt is None else document_prompt
         special = plain.num_special_tokens_to_add(is_pair=False)
         prompt_tokens = len(plain.encode(document_prompt, add_special_tokens=False))
         fused = where == "cpu" and _fuse(model)
@@ -293,9 +304,10 @@ class _Loaded:
             model=model,
             device=torch.device(where),
             tokenizer=cutting,
-            plain_tokenizer=plain,
+            tokens=OwnTokens(plain, folder.name),
             pad_id=model.tokenizer.pad_token_id or 0,
             dimension=int(model.get_embedding_dimension() or 0),
+            truncate_dim=truncate_dim,
             max_length=max_length,
             overhead=special + prompt_tokens,
             batch_tokens=batch_tokens or (_CPU_BATCH_TOKENS if where == "cpu" else _GPU_BATCH_TOKENS),
@@ -310,12 +322,13 @@ class _Loaded:
 
     def tokenize(self, texts: list[str]) -> list[Encoding]:
         """Tokenize and truncate; safe for any string."""
-        limit = self.max_length * _MAX_CHARS_PER_TOKEN
-        return self.tokenizer.encode_batch_fast([_encodable(text[:limit]) for text in texts])
+        limit = self.max_length * MAX_CHARS_PER_TOKEN
+        return self.tokenizer.encode_batch_fast([encodable(text[:limit]) for text in texts])
 
     def forward(self, batch: Batch, prompt_tokens: int) -> NDArray[np.float32]:
         """Run the model: shape (rows, d), unit length."""
-        return self._run(batch, prompt_tokens, "sentence_embedding")
+        vectors = self._run(batch, prompt_tokens, "sentence_embedding")
+        return first_dimensions(vectors, self.truncate_dim) if self.truncate_dim else vectors
 
     def forward_tokens(self, batch: Batch, prompt_tokens: int) -> list[NDArray[np.float32]]:
         """Run the model: for each row the vectors of its tokens, shape (t, d), unit length."""
@@ -399,8 +412,3 @@ def _fuse(model: Any) -> bool:
         return False
     ids = torch.arange(16).reshape(2, 8) % transformer.config.vocab_size
     return fuse_linears(transformer, {"input_ids": ids, "attention_mask": torch.ones_like(ids)})
-
-
-def _encodable(text: str) -> str:
-    """Replace lone surrogates, one character for one, since Rust has no place for them."""
-    return text if text.isascii() else _SURROGATE.sub("?", text)

@@ -9,9 +9,9 @@ import pytest
 
 from keepstone.platform.errors import LimitExceeded
 from keepstone.platform.machine import Gpu, Machine, available_memory_gib
+from keepstone.platform.model_settings import EngineSettings
 from keepstone.platform.serving import room
 from keepstone.platform.serving.room import require_room
-from keepstone.platform.settings import EngineSettings
 from tests.platform.serving.adapter_files import write_base
 from tests.platform.serving.test_live_engine import language_model
 

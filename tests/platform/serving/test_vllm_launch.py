@@ -10,9 +10,9 @@ import pytest
 from keepstone.platform.database.tables import utc_now
 from keepstone.platform.errors import SettingsError
 from keepstone.platform.machine import Gpu, Machine
+from keepstone.platform.model_settings import EngineSettings
 from keepstone.platform.models.registry import InstalledModel
 from keepstone.platform.serving.vllm import Launch, build_launch, kv_cache_bytes
-from keepstone.platform.settings import EngineSettings
 
 PYTHON = Path("/home/engine/venv/bin/python")
 

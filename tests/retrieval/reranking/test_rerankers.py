@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from keepstone.platform.errors import InvalidInput, ModelMissing
+from keepstone.platform.model_settings import EncoderSettings
 from keepstone.platform.models.registry import InstalledModel
-from keepstone.platform.settings import EncoderSettings
 from keepstone.retrieval.encoder import HashEncoder
 from keepstone.retrieval.reranking import COSINE, LATE, Reranker, Rerankers, open_reranker
 from keepstone.retrieval.reranking.bi_encoder import CosineReranker, LateReranker, max_sim

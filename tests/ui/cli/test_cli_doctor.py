@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import socket
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,16 @@ def test_ports_in_use_are_found(keepstone: Keepstone, monkeypatch: pytest.Monkey
     assert checks["app port"]["state"] == checks["engine port"]["state"] == "fail"
     assert "app.port" in checks["app port"]["fix"]
     assert "engine.port" in checks["engine port"]["fix"]
+
+
+def test_an_encoders_server_that_is_away_is_found(keepstone: Keepstone, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = {"url": "http://127.0.0.1:1/v1", "dimension": 384, "model": "bge-m3"}
+    monkeypatch.setenv("KEEPSTONE_ENCODER", json.dumps(encoder))
+    monkeypatch.setenv("KEEPSTONE_ENGINE__MODE", "off")
+    checks = _checks(keepstone)
+    assert checks["models"]["state"] == "ok"
+    assert checks["encoder"]["message"] == "The encoder's server at http://127.0.0.1:1/v1 does not answer"
+    assert "encoder.url" in checks["encoder"]["fix"]
 
 
 def test_a_home_that_cannot_be_made_is_found(

@@ -15,8 +15,9 @@ import pytest
 from keepstone.platform.database import Database
 from keepstone.platform.errors import EngineUnavailable, SettingsError
 from keepstone.platform.locks import holder
+from keepstone.platform.model_settings import EngineSettings
 from keepstone.platform.models.registry import ModelRegistry
-from keepstone.platform.settings import EngineSettings, default_home, load_settings
+from keepstone.platform.settings import default_home, load_settings
 from keepstone.retrieval.encoder import HashEncoder
 from keepstone.ui.cli import launch
 from keepstone.ui.ground import engine_python

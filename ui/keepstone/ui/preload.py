@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from keepstone.platform.errors import KeepstoneError
+from keepstone.retrieval.url_encoder import UrlEncoder
 
 if TYPE_CHECKING:
     from keepstone.retrieval.encoder import Encoder
@@ -41,7 +42,8 @@ def load_encoder_soon(encoder: Encoder) -> threading.Thread:
 
 def _load(encoder: Encoder) -> None:
     try:
-        import_quietly("torch", "sentence_transformers")
+        if not isinstance(encoder, UrlEncoder):
+            import_quietly("torch", "sentence_transformers")
         encoder.encode_query("warm up")
     except (KeepstoneError, OSError, ImportError) as error:
         # Whoever asks the first question is told.

@@ -27,7 +27,7 @@ def better_models(settings: Settings, machine: Machine) -> list[Recommendation]:
     A model in use that the catalog does not know was chosen with care: nothing is recommended over it.
     """
     order = list(catalog())
-    in_use: dict[Kind, str] = {"encoder": settings.encoder.model}
+    in_use: dict[Kind, str] = {} if settings.encoder.url else {"encoder": settings.encoder.model}
     if settings.engine.mode == "managed":
         in_use["llm"] = settings.engine.model
     found: list[Recommendation] = []

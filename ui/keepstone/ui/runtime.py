@@ -31,7 +31,7 @@ from keepstone.platform.serving.supervisor import EngineSupervisor
 from keepstone.platform.settings import Settings
 from keepstone.retrieval.archives import ArchiveLimits
 from keepstone.retrieval.encoder import Encoder
-from keepstone.retrieval.encoders import Encoders, open_encoder
+from keepstone.retrieval.encoders import Encoders, configured_encoder, open_encoder
 from keepstone.retrieval.indexes.catalog import IndexSet
 from keepstone.retrieval.ingest import Ingestion
 from keepstone.retrieval.library import Library
@@ -41,6 +41,7 @@ from keepstone.retrieval.reindex import Reindexing
 from keepstone.retrieval.reranking import OFF, Reranker, Rerankers, open_reranker
 from keepstone.retrieval.search import Searcher
 from keepstone.retrieval.upkeep import Upkeep
+from keepstone.retrieval.url_encoder import UrlEncoder
 from keepstone.training.data import DatasetBuilder, DatasetLibrary, Datasets
 from keepstone.training.evaluate import Evaluations, Judge, Verdicts
 from keepstone.training.improve import Improvements
@@ -102,6 +103,10 @@ class Runtime:
     def encoder(self) -> Encoder:
         """The encoder of the settings, which collections without one of their own use."""
         return self.encoders.default
+
+    def encoder_trouble(self) -> str | None:
+        """Return why the encoder's server does not encode; None when it does, and for an encoder of this process."""
+        return self.encoder.trouble() if isinstance(self.encoder, UrlEncoder) else None
 
     @property
     def supervisor(self) -> EngineSupervisor | None:
@@ -352,6 +357,7 @@ def _encoders(settings: Settings, registry: ModelRegistry, given: Encoder | Enco
 
     Raises:
         ModelMissing: the encoder of the settings is not installed.
+        SettingsError: it cannot be as they want it.
     """
     if isinstance(given, Encoders):
         return given
@@ -359,7 +365,7 @@ def _encoders(settings: Settings, registry: ModelRegistry, given: Encoder | Enco
     def load(version: str) -> Encoder:
         return open_encoder(registry.get(version), settings.encoder)
 
-    return Encoders(given or open_encoder(registry.get(settings.encoder.model), settings.encoder), load)
+    return Encoders(given or configured_encoder(registry, settings.encoder), load)
 
 
 def _rerankers(settings: Settings, registry: ModelRegistry, encoders: Encoders) -> Rerankers:

@@ -134,7 +134,12 @@ class ModelRegistry:
             if heir:
                 raise Conflict(f"{heir} was made from {found.name}", fix=f"Remove {heir} first")
             user = session.scalars(
-                sa.select(CollectionRow.name).where(CollectionRow.encoder == found.reference)
+                sa.select(CollectionRow.name).where(
+                    sa.or_(
+                        CollectionRow.encoder == found.reference,
+                        CollectionRow.encoder.startswith(f"{found.reference}+", autoescape=True),
+                    )
+                )
             ).first()
             if user:
                 raise Conflict(
@@ -157,7 +162,8 @@ class ModelRegistry:
     def encoders_in_use(self) -> frozenset[str]:
         """Return the references of the encoders that collections are searched with."""
         with self.database.reading() as session:
-            return frozenset(session.scalars(sa.select(CollectionRow.encoder).distinct()))
+            versions = session.scalars(sa.select(CollectionRow.encoder).distinct())
+            return frozenset(_reference(version) for version in versions)
 
     def verify(self, model: InstalledModel) -> tuple[str, ...]:
         """Hash the model's files again; return what is wrong with them, nothing when all is well."""
@@ -189,3 +195,9 @@ class ModelRegistry:
             base_id=row.base_id,
             details=row.details,
         )
+
+
+def _reference(version: str) -> str:
+    """Return name and version of the model in an encoder's version, which may add how it is used: `name@1f0c+d256`."""
+    name, at, rest = version.partition("@")
+    return name + at + rest.partition("+")[0]

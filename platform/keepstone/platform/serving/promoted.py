@@ -38,7 +38,7 @@ def live_language_model(registry: ModelRegistry, setting: str) -> LanguageModel:
 def models_in_use(registry: ModelRegistry, settings: Settings) -> set[str]:
     """Return name and version of every installed model that answers or searches now."""
     used = set(registry.encoders_in_use())
-    if encoder := registry.find(settings.encoder.model):
+    if settings.encoder.url is None and (encoder := registry.find(settings.encoder.model)):
         used.add(encoder.reference)
     try:
         model = live_language_model(registry, settings.engine.model)

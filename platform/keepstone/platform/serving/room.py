@@ -6,9 +6,9 @@ from pathlib import Path
 
 from keepstone.platform.errors import LimitExceeded
 from keepstone.platform.machine import Machine, available_memory_gib, free_gpu_memory_gib
+from keepstone.platform.model_settings import EngineSettings
 from keepstone.platform.models.registry import InstalledModel
 from keepstone.platform.serving.vllm import kv_cache_bytes
-from keepstone.platform.settings import EngineSettings
 
 _GIB = 1024**3
 _PROGRAM_GIB = 2.0

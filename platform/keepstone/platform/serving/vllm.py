@@ -15,9 +15,9 @@ from pathlib import Path
 
 from keepstone.platform.errors import SettingsError
 from keepstone.platform.machine import Machine
+from keepstone.platform.model_settings import EngineSettings
 from keepstone.platform.models.registry import InstalledModel
 from keepstone.platform.serving.http import HttpEngine
-from keepstone.platform.settings import EngineSettings
 
 _HOST = "127.0.0.1"
 _GIB = 1024**3

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from typing import Final
 
 from keepstone.platform.errors import InvalidInput, ModelMissing
+from keepstone.platform.model_settings import EncoderSettings
 from keepstone.platform.models.registry import InstalledModel
-from keepstone.platform.settings import EncoderSettings
 from keepstone.retrieval.encoder import Encoder
 from keepstone.retrieval.reranking.base import Reranker
 from keepstone.retrieval.reranking.bi_encoder import CosineReranker, LateReranker

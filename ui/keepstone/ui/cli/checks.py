@@ -180,7 +180,7 @@ def _external(settings: Settings) -> Finding:
 def _models(settings: Settings) -> Finding:
     from keepstone.ui.cli.models import opened_registry
 
-    names = [settings.encoder.model, *([settings.engine.model] if settings.engine.mode == "managed" else [])]
+    names = settings.needed_models
     with opened_registry() as registry:
         models = [registry.get(name) for name in names]
         faults = [f"{model.name}: {fault}" for model in models for fault in registry.verify(model)]
@@ -190,11 +190,11 @@ def _models(settings: Settings) -> Finding:
 
 
 def _encoder(settings: Settings) -> Finding:
-    from keepstone.retrieval.encoders import open_encoder
+    from keepstone.retrieval.encoders import configured_encoder
     from keepstone.ui.cli.models import opened_registry
 
     with opened_registry() as registry:
-        encoder = open_encoder(registry.get(settings.encoder.model), settings.encoder)
+        encoder = configured_encoder(registry, settings.encoder)
     length = len(encoder.encode_query("Does it work?"))
     return "ok", f"{settings.encoder.model} makes vectors of {length} numbers", None
 

@@ -22,12 +22,10 @@ def prepare(settings: Settings) -> None:
         StorageFull: it does not fit.
     """
     hush(settings)
-    managed = settings.engine.mode == "managed"
-    if managed:
+    if settings.engine.mode == "managed":
         _install_engine(settings)
-    names = [settings.encoder.model, *([settings.engine.model] if managed else [])]
     with opened_registry() as registry:
-        missing = [name for name in names if registry.find(name) is None]
+        missing = [name for name in settings.needed_models if registry.find(name) is None]
         if not missing:
             return
         from keepstone.platform.models.pull import pull

@@ -48,7 +48,7 @@ def _show(found: Mapping[str, Any]) -> None:
             "Machine": found.get("machine"),
             "Engine": ". ".join(filter(None, (f"{engine['serves']}: {state}", state != "ready" and engine["message"]))),
             "Engine log": engine.get("log"),
-            "Encoder": found["encoder"]["model"],
+            "Encoder": ": ".join(filter(None, (found["encoder"]["model"], found["encoder"]["message"]))),
             "Database": found["database"],
         }
     )

@@ -69,7 +69,11 @@ def _status(runtime: Runtime, principal: Principal, *, engine_ready: bool) -> di
         "url": settings.app_url,
         "principal": principal.name,
         "engine": _engine(runtime, ready=engine_ready, admin=admin),
-        "encoder": {"model": settings.encoder.model, "version": runtime.encoder.version},
+        "encoder": {
+            "model": settings.encoder.model,
+            "version": runtime.encoder.version,
+            "message": runtime.encoder_trouble(),
+        },
         "database": "sqlite" if runtime.database.is_sqlite else "postgresql",
         "collections": [
             {"name": info.name, "documents": info.documents, "chunks": info.chunks, "encoder": info.encoder}

@@ -64,7 +64,7 @@ class StatusPage:
         runtime = self._runtime
         facts = {
             "Language model": runtime.language_model,
-            "Encoder": runtime.settings.encoder.model,
+            "Encoder": ": ".join(filter(None, (runtime.settings.encoder.model, runtime.encoder_trouble()))),
             "Machine": runtime.machine.summary(),
             "Signed in as": principal.name,
         }
