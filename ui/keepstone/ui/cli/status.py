@@ -48,7 +48,7 @@ def _show(found: Mapping[str, Any]) -> None:
             "Machine": found.get("machine"),
             "Engine": ". ".join(filter(None, (f"{engine['serves']}: {state}", state != "ready" and engine["message"]))),
             "Engine log": engine.get("log"),
-            "Encoder": ": ".join(filter(None, (found["encoder"]["model"], found["encoder"]["message"]))),
+            "Encoder": ": ".join(filter(None, (found["encoder"]["model"], found["encoder"].get("message")))),
             "Database": found["database"],
         }
     )
