@@ -24,7 +24,7 @@ async def test_documents_are_found_with_it_and_its_absence_is_told(tmp_path: Pat
             assert job.state == "succeeded"  # a busy server delays a job, which does not fail
             async with client_of(create_app(runtime, web=False), key_of(runtime)) as client:
                 found = await client.post("/v1/search", json={"query": "How long is the warranty?"})
-                assert found.json()["data"][0]["text"] == "The warranty lasts two years."
+                assert found.json()["hits"][0]["text"] == "The warranty lasts two years."
                 server.answers.extend(Response(status_code=503) for _ in range(3))
                 assert (await client.get("/v1/status")).json()["encoder"]["message"].endswith("failed (HTTP 503)")
                 refused = await client.post("/v1/search", json={"query": "How long is the warranty?"})
