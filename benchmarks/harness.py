@@ -77,7 +77,7 @@ class Figure:
         if len(self.values) < 2:
             return 0.0
         low, _, high = statistics.quantiles(self.values, n=4, method="inclusive")
-        return high - low
+        return max(0.0, high - low)  # rounding may leave less
 
 
 @dataclass(slots=True)

@@ -22,10 +22,17 @@ from typing import Any
 
 import psycopg
 import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 
 from keepstone.platform.database import Database
 
 pytest_plugins = ["tests.browser"]
+# The same examples in every run, however slow the machine.
+hypothesis_settings.register_profile(
+    "keepstone", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+hypothesis_settings.load_profile("keepstone")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 

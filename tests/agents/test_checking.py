@@ -48,7 +48,7 @@ def test_claims_point_at_their_sentences() -> None:
     assert not any("[" in sentence for sentence in sentences)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.integers(0, len(ANSWER)), max_size=30))
 def test_where_the_stream_breaks_does_not_matter(cuts: list[int]) -> None:
     edges = [0, *sorted(cuts), len(ANSWER)]

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from benchmarks import harness
@@ -27,6 +27,7 @@ def measure_speed(context: Context) -> Iterable[Figure]:
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=20))
+@example([-0.682190214659743, -0.6821902146597429])
 def test_median_lies_within_the_spread(values: list[float]) -> None:
     """The median and the range must describe the runs whatever their number."""
     figure = Figure("speed", values, "x")

@@ -100,7 +100,7 @@ def test_the_matrix(house: House, thing: str, who: str, action: Action) -> None:
             attempt()
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
 @given(
     who=st.sampled_from(["ann", "reader", "writer", "coowner", "stranger", "bogus", "admin"]),
     thing=st.sampled_from(list(MATRIX)),

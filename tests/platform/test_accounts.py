@@ -106,7 +106,7 @@ def test_expired_revoked_and_disabled_are_refused_alike(both_databases: Database
     assert len(said) == 1
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=50)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
 @given(st.text(max_size=100) | st.characters(codec="utf-8", categories=None).map(lambda each: each * 50))
 def test_no_other_text_opens_anything(database: Database, secret: str) -> None:
     """Whatever a client sends is refused, and nothing breaks."""

@@ -193,7 +193,7 @@ def test_empty_archives_say_so() -> None:
 
 
 @given(data=st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @example(data=None)
 def test_damaged_archives_end_cleanly(data: st.DataObject | None) -> None:
     for name, pack in _PACKERS:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from keepstone.platform.errors import InvalidInput, KeepstoneError, LimitExceeded
@@ -106,7 +106,6 @@ def test_a_bad_passage_is_refused_before_anything_is_stored(passages: Passages) 
     assert passages.get(["lamp"]) == []
 
 
-@settings(deadline=None)
 @given(st.text(min_size=1, max_size=20))
 def test_any_id_makes_a_name_and_comes_back(chosen: str) -> None:
     try:
@@ -117,7 +116,6 @@ def test_any_id_makes_a_name_and_comes_back(chosen: str) -> None:
     assert passage_id(name) == chosen
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_bytes_that_only_look_like_a_passage_are_refused(tail: bytes) -> None:
     """Somebody may upload such a file."""

@@ -43,7 +43,7 @@ class TestChunker:
     """The contract of `Chunker`."""
 
     @given(text=TEXTS, max_tokens=st.integers(1, 60), overlap=st.integers(0, 30))
-    @settings(max_examples=30, deadline=None)
+    @settings(max_examples=30)
     def test_chunks_are_exact_complete_ordered_bounded_and_the_same_every_time(
         self, name: str, text: str, max_tokens: int, overlap: int
     ) -> None:
@@ -66,7 +66,7 @@ class TestChunker:
         assert all(before.start < after.start and before.end < after.end for before, after in pairwise(chunks))
 
     @given(text=TEXTS, max_tokens=st.integers(1, 60))
-    @settings(max_examples=10, deadline=None)
+    @settings(max_examples=10)
     def test_without_overlap_nothing_is_told_twice(self, name: str, text: str, max_tokens: int) -> None:
         chunks = MAKE[name](max_tokens, 0).split(document_of(text), ENCODER)
         assert all(before.end <= after.start for before, after in pairwise(chunks))

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from keepstone.platform.errors import InvalidInput
@@ -24,7 +24,6 @@ def _split(text: str, max_tokens: int = 40, overlap_tokens: int = 0) -> list[Chu
 
 
 @given(text=TEXTS, max_tokens=st.integers(1, 60), overlap=st.integers(0, 30))
-@settings(deadline=None)
 def test_chunks_are_exact_complete_ordered_and_bounded(text: str, max_tokens: int, overlap: int) -> None:
     overlap = min(overlap, max_tokens // 2)
     chunks = _split(text, max_tokens, overlap)

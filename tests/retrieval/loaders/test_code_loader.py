@@ -220,7 +220,7 @@ def test_the_cap_on_text_holds() -> None:
 
 
 @given(data=st.data())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_damaged_code_loses_no_line(data: st.DataObject) -> None:
     name, code = data.draw(st.sampled_from([("a.py", PYTHON), ("A.java", JAVA), ("a.cpp", CPP), ("a.rs", RUST)]))
     lines = data.draw(st.permutations(code.split("\n")))

@@ -124,7 +124,7 @@ def _damaged(draw: st.DrawFn, data: bytes) -> bytes:
 
 
 @_EVERY
-@settings(max_examples=25, deadline=None, derandomize=True)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_damage_gives_a_document_or_an_error_with_a_fix(name: str, data: st.DataObject) -> None:
     """For formats that are zips, a part is damaged, or checksums would keep the damage from the reader."""

@@ -149,7 +149,7 @@ def test_an_attachment_that_is_no_text_is_only_named() -> None:
 
 
 @given(data=st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @example(data=None)
 def test_damaged_mails_end_cleanly(data: st.DataObject | None) -> None:
     """Whatever is changed in a file, a Document or an error with a fix comes of it."""

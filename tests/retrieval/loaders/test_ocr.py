@@ -115,7 +115,7 @@ def test_pictures_of_too_many_pixels_are_refused() -> None:
 
 
 @given(data=st.data())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_damaged_pictures_end_cleanly(data: st.DataObject) -> None:
     """Of the recognition itself nothing is asked here, which would take minutes."""
     kind = data.draw(st.sampled_from(["PNG", "JPEG", "TIFF"]))

@@ -71,7 +71,7 @@ def test_late_interaction_sees_a_word_that_the_rest_of_a_long_text_drowns() -> N
 _MATRICES = arrays.arrays(np.float32, st.tuples(st.integers(0, 5), st.just(3)), elements=st.floats(-1, 1, width=32))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(_MATRICES, _MATRICES)
 def test_max_sim_is_what_the_paper_says(query: np.ndarray, passage: np.ndarray) -> None:
     """Compared with the sum written out; the order of the passage's tokens has no say."""

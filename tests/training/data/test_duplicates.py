@@ -37,7 +37,7 @@ def test_chinese_is_compared_by_its_characters() -> None:
 
 
 @given(st.lists(st.text(min_size=30, max_size=80), min_size=1, max_size=8), st.data())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_the_same_text_is_always_in_the_same_group(texts: list[str], data: st.DataObject) -> None:
     again = data.draw(st.sampled_from(texts))
     groups = near_duplicates([*texts, again], PASSAGES)

@@ -14,7 +14,7 @@ from keepstone.training.evaluate.bootstrap import Pair, difference, ratio
 
 SCORES = st.floats(0, 1, width=16)
 PAIRS = st.lists(st.builds(Pair, st.sampled_from("abcdef"), SCORES, SCORES), min_size=1, max_size=30)
-FEW = settings(max_examples=25, deadline=None)
+FEW = settings(max_examples=25)
 
 
 @FEW

@@ -6,7 +6,7 @@ import math
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from keepstone.retrieval.types import Hit
@@ -68,7 +68,6 @@ def test_the_measures_are_those_of_the_textbook() -> None:
     assert reciprocal_rank([5, 1], [1], 1) == 0.0
 
 
-@settings(deadline=None)
 @given(st.lists(st.sampled_from("abcdef"), max_size=20), st.sets(st.sampled_from("abc"), min_size=1))
 def test_measures_lie_between_nothing_and_all(documents: list[str], relevant: set[str]) -> None:
     items = [Item(each) for each in sorted(relevant)]

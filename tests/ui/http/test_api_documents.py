@@ -223,7 +223,7 @@ async def test_lists_are_narrowed_by_state_and_name(client: httpx.AsyncClient, r
 
 
 @given(name=st.text(min_size=1, max_size=40))
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_any_file_name_is_stored_safely_or_refused(
     client: httpx.AsyncClient, runtime: Runtime, name: str
 ) -> None:
