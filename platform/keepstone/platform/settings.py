@@ -135,10 +135,11 @@ class FetchSettings(Section):
 class IndexSettings(Section):
     """Where the search indexes are kept. They are derived from the database, and are built anew where this changes."""
 
-    vectors: Literal["hnsw"] = "hnsw"
-    """`hnsw`: in the memory of the app, with a snapshot in the home folder."""
-    words: Literal["tantivy"] = "tantivy"
-    """`tantivy`: in the home folder."""
+    vectors: Literal["hnsw", "pgvector"] = "hnsw"
+    """`hnsw`: in the memory of the app, with a snapshot in the home folder. `pgvector`: in the PostgreSQL of
+    `database.url`, which needs pgvector 0.8 or later; all apps on it share one index."""
+    words: Literal["tantivy", "postgres"] = "tantivy"
+    """`tantivy`: in the home folder. `postgres`: in the PostgreSQL of `database.url`, shared likewise."""
 
 
 class SearchSettings(Section):
@@ -294,6 +295,12 @@ class Settings(BaseSettings):
             raise ValueError("engine.mode is 'external' but engine.url is not set")
         if self.engine.url and not re.match(r"https?://[^/\s]", self.engine.url):
             raise ValueError("engine.url is no address such as http://127.0.0.1:8000/v1")
+        in_postgres = [name for name in ("vectors", "words") if getattr(self.indexes, name) in ("pgvector", "postgres")]
+        if in_postgres and not self.database_url.startswith("postgres"):
+            raise ValueError(
+                f"indexes.{in_postgres[0]} is {getattr(self.indexes, in_postgres[0])!r} but database.url names no "
+                "PostgreSQL such as postgresql+psycopg://user:password@host/keepstone"
+            )
         if not self.app.require_sign_in and not is_loopback(self.app.host):
             raise ValueError(
                 f"app.require_sign_in is off but app.host is {self.app.host!r}: "

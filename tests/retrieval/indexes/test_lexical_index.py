@@ -11,18 +11,34 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from keepstone.retrieval.indexes.backends import IndexKey
 from keepstone.retrieval.indexes.base import UNBUILT, LexicalIndex, Position
 from keepstone.retrieval.indexes.bm25 import Bm25Index
+from keepstone.retrieval.indexes.postgres_backend import PostgresBackend
+from keepstone.retrieval.indexes.postgres_words import PostgresWords
 
 
 @pytest.fixture
-def make(tmp_path: Path) -> Callable[[], Bm25Index]:
+def make_tantivy(tmp_path: Path) -> Callable[[], Bm25Index]:
     """Open the index in the test's folder, again and again."""
     return lambda: Bm25Index(tmp_path / "words")
 
 
 @pytest.fixture
-def index(make: Callable[[], Bm25Index]) -> LexicalIndex:
+def make_postgres(postgres_backend: PostgresBackend) -> Callable[[], PostgresWords]:
+    """Open the index in the test's database, again and again."""
+    return lambda: postgres_backend.words(IndexKey("col", "hash-16"))
+
+
+@pytest.fixture(params=["tantivy", pytest.param("postgres", marks=pytest.mark.postgres)])
+def make(request: pytest.FixtureRequest) -> Callable[[], LexicalIndex]:
+    """Open the same index again and again; each implementation in turn."""
+    made: Callable[[], LexicalIndex] = request.getfixturevalue(f"make_{request.param}")
+    return made
+
+
+@pytest.fixture
+def index(make: Callable[[], LexicalIndex]) -> LexicalIndex:
     return make()
 
 
@@ -153,20 +169,22 @@ index.apply([1], {3: ["fox"]}, Position(2))
 
 class TestCrashes:
     def test_a_process_that_dies_before_the_commit_leaves_what_was(
-        self, make: Callable[[], Bm25Index], tmp_path: Path
+        self, make_tantivy: Callable[[], Bm25Index], tmp_path: Path
     ) -> None:
         arguments = [sys.executable, "-c", _DIE_BEFORE_COMMIT, str(tmp_path / "words")]
         environment = {"PYTHONPATH": ":".join(each for each in sys.path if each)}
         died = subprocess.run(arguments, env=environment, capture_output=True, text=True, check=False)
         assert died.returncode == 9, died.stderr
-        index = make()
+        index = make_tantivy()
         assert index.position == Position(1)
         assert index.ids().tolist() == [1, 2]
         index.apply([1], {3: ["fox"]}, Position(2))
         assert index.search(["fox"], 10).ids.tolist() == [2, 3]
 
-    def test_an_error_before_the_commit_does_not_slip_into_the_next_one(self, make: Callable[[], Bm25Index]) -> None:
-        index = make()
+    def test_an_error_before_the_commit_does_not_slip_into_the_next_one(
+        self, make_tantivy: Callable[[], Bm25Index]
+    ) -> None:
+        index = make_tantivy()
         index.apply([], {1: ["fox"]}, Position(1))
         with pytest.raises((TypeError, OverflowError, ValueError)):
             index.apply([1], {2: ["fox"], -3: ["fox"]}, Position(2))
@@ -176,13 +194,13 @@ class TestCrashes:
 
     @pytest.mark.parametrize("content", ["", "{", '{"index_settings": 1}'])
     def test_an_unusable_folder_is_begun_anew(
-        self, make: Callable[[], Bm25Index], tmp_path: Path, content: str
+        self, make_tantivy: Callable[[], Bm25Index], tmp_path: Path, content: str
     ) -> None:
-        index = make()
+        index = make_tantivy()
         index.apply([], {1: ["fox"]}, Position(1))
         index.close()
         (tmp_path / "words" / "meta.json").write_text(content)
-        again = make()
+        again = make_tantivy()
         assert (again.position, again.count) == (UNBUILT, 0)
         again.apply([], {1: ["fox"]}, Position(1))
         assert again.count == 1

@@ -13,8 +13,11 @@ from numpy.typing import NDArray
 
 from keepstone.platform.errors import StorageFull
 from keepstone.retrieval.indexes import hnsw
+from keepstone.retrieval.indexes.backends import IndexKey
 from keepstone.retrieval.indexes.base import UNBUILT, Position, VectorIndex
 from keepstone.retrieval.indexes.hnsw import HnswIndex
+from keepstone.retrieval.indexes.pgvector import PgvectorIndex
+from keepstone.retrieval.indexes.postgres_backend import PostgresBackend
 
 _DIMENSION = 16
 
@@ -30,13 +33,26 @@ def _best(vectors: dict[int, NDArray[np.float32]], question: NDArray[np.float32]
 
 
 @pytest.fixture
-def make(tmp_path: Path) -> Callable[[], HnswIndex]:
+def make_hnsw(tmp_path: Path) -> Callable[[], HnswIndex]:
     """Open the index in the test's folder, again and again."""
     return lambda: HnswIndex(tmp_path / "index", dimension=_DIMENSION, encoder="hash-16@1")
 
 
 @pytest.fixture
-def index(make: Callable[[], HnswIndex]) -> VectorIndex:
+def make_pgvector(postgres_backend: PostgresBackend) -> Callable[[], PgvectorIndex]:
+    """Open the index in the test's database, again and again."""
+    return lambda: postgres_backend.vectors(IndexKey("col", "hash-16"), "hash-16@1", _DIMENSION)
+
+
+@pytest.fixture(params=["hnsw", pytest.param("pgvector", marks=pytest.mark.postgres)])
+def make(request: pytest.FixtureRequest) -> Callable[[], VectorIndex]:
+    """Open the same index again and again; each implementation in turn."""
+    made: Callable[[], VectorIndex] = request.getfixturevalue(f"make_{request.param}")
+    return made
+
+
+@pytest.fixture
+def index(make: Callable[[], VectorIndex]) -> VectorIndex:
     return make()
 
 
@@ -185,13 +201,13 @@ class TestVectorIndexContract:
 
 
 class TestSnapshots:
-    def test_a_torn_snapshot_counts_as_none(self, make: Callable[[], HnswIndex], tmp_path: Path) -> None:
-        index = make()
+    def test_a_torn_snapshot_counts_as_none(self, make_hnsw: Callable[[], HnswIndex], tmp_path: Path) -> None:
+        index = make_hnsw()
         index.apply([], _vectors(range(100)), Position(1))
         index.save()
         [path] = (tmp_path / "index").glob("*.hnsw")
         path.write_bytes(path.read_bytes()[:-10])
-        assert make().position == UNBUILT
+        assert make_hnsw().position == UNBUILT
 
     @pytest.mark.parametrize(
         "change",
@@ -205,34 +221,36 @@ class TestSnapshots:
         ],
     )
     def test_a_foreign_snapshot_counts_as_none(
-        self, make: Callable[[], HnswIndex], tmp_path: Path, change: dict[str, object]
+        self, make_hnsw: Callable[[], HnswIndex], tmp_path: Path, change: dict[str, object]
     ) -> None:
-        index = make()
+        index = make_hnsw()
         index.apply([], _vectors(range(10)), Position(1))
         index.save()
         sidecar = tmp_path / "index" / "vectors.json"
         sidecar.write_text(json.dumps(json.loads(sidecar.read_text()) | change))
-        assert make().position == UNBUILT
+        assert make_hnsw().position == UNBUILT
 
     @pytest.mark.parametrize("text", ["", "{}", "[1]", "{", '{"format": null}', "\x00"])
-    def test_a_damaged_sidecar_counts_as_none(self, make: Callable[[], HnswIndex], tmp_path: Path, text: str) -> None:
+    def test_a_damaged_sidecar_counts_as_none(
+        self, make_hnsw: Callable[[], HnswIndex], tmp_path: Path, text: str
+    ) -> None:
         (tmp_path / "index").mkdir()
         (tmp_path / "index" / "vectors.json").write_text(text)
-        assert make().position == UNBUILT
+        assert make_hnsw().position == UNBUILT
 
-    def test_only_the_newest_snapshot_stays(self, make: Callable[[], HnswIndex], tmp_path: Path) -> None:
-        index = make()
+    def test_only_the_newest_snapshot_stays(self, make_hnsw: Callable[[], HnswIndex], tmp_path: Path) -> None:
+        index = make_hnsw()
         for seq in range(1, 4):
             index.apply([], _vectors(range(seq * 10, seq * 10 + 10)), Position(seq))
             index.save()
         assert len(list((tmp_path / "index").glob("*.hnsw"))) == 1
-        assert make().count == 30
+        assert make_hnsw().count == 30
 
     def test_a_full_disk_leaves_the_old_snapshot(
-        self, make: Callable[[], HnswIndex], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, make_hnsw: Callable[[], HnswIndex], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """hnswlib does not say that its file was cut short, so we look."""
-        index = make()
+        index = make_hnsw()
         index.apply([], _vectors(range(10)), Position(1))
         index.save()
         index.apply([], _vectors(range(10, 20)), Position(2))
@@ -247,6 +265,6 @@ class TestSnapshots:
             index.save()
         monkeypatch.undo()
         assert len(list((tmp_path / "index").glob("*.hnsw"))) == 1
-        assert make().position == Position(1)
+        assert make_hnsw().position == Position(1)
         index.save()
-        assert make().position == Position(2)
+        assert make_hnsw().position == Position(2)

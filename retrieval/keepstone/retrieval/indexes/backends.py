@@ -3,7 +3,8 @@
 store = open_store(settings.indexes, database, home / "indexes", ef_search=128)
 index = store.open(collection_id, encoder.version, encoder.dimension)
 
-To plug in another backend, write a class like `FolderBackend` and name it in `_backend` and in `IndexSettings`.
+To plug in another backend, write a class like `FolderBackend`, and name it in `_backend`, `_SAME_BACKEND` and
+`IndexSettings`.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ from keepstone.retrieval.indexes.base import LexicalIndex, VectorIndex
 from keepstone.retrieval.indexes.bm25 import Bm25Index
 from keepstone.retrieval.indexes.collection import CollectionIndex
 from keepstone.retrieval.indexes.hnsw import HnswIndex
+
+# For each choice of `indexes.vectors` that of `indexes.words` which names the same backend.
+_SAME_BACKEND = {"hnsw": "tantivy", "pgvector": "postgres"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,13 +154,21 @@ def open_store(settings: IndexSettings, database: Database, folder: Path, *, ef_
         database: the truth; on PostgreSQL it may keep indexes, too.
         folder: for indexes in files.
         ef_search: breadth of the vector search.
+
+    Raises:
+        SettingsError: the indexes are to be in PostgreSQL, and the database is not.
     """
-    opened = {name: _backend(name, database, folder, ef_search) for name in (settings.vectors, settings.words)}
-    return IndexStore(opened[settings.vectors], opened[settings.words])
+    vectors = _backend(settings.vectors, database, folder, ef_search)
+    if settings.words == _SAME_BACKEND[settings.vectors]:
+        return IndexStore(vectors, vectors)
+    return IndexStore(vectors, _backend(settings.words, database, folder, ef_search))
 
 
 def _backend(name: str, database: Database, folder: Path, ef_search: int) -> Backend:
-    del database
     if name in ("hnsw", "tantivy"):
         return FolderBackend(folder, ef_search=ef_search)
+    if name in ("pgvector", "postgres"):
+        from keepstone.retrieval.indexes.postgres_backend import PostgresBackend
+
+        return PostgresBackend(database, ef_search=ef_search)
     raise ValueError(f"no backend is called {name!r}")

@@ -70,7 +70,10 @@ def _check_indexes() -> Iterator[Check]:
         if report["ok"]:
             yield Check(f"indexes of {name}", "ok", f"equal to the database ({report['chunks']} passages)")
             continue
-        fix = "Stop Keepstone, delete the folder `indexes` in the home folder, start it: it builds them anew"
+        fix = (
+            "Stop Keepstone, delete the folder `indexes` in the home folder, or, with indexes in PostgreSQL, the tables "
+            "`derived_*`; start it: it builds them anew"
+        )
         yield Check(f"indexes of {name}", "fail", _differences(report), fix)
     if not found:
         yield Check("indexes", "ok", "no collections yet")
