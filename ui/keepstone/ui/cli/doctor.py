@@ -71,8 +71,8 @@ def _check_indexes() -> Iterator[Check]:
             yield Check(f"indexes of {name}", "ok", f"equal to the database ({report['chunks']} passages)")
             continue
         fix = (
-            "Stop Keepstone, delete the folder `indexes` in the home folder, or, with indexes in PostgreSQL, the tables "
-            "`derived_*`; start it: it builds them anew"
+            "Stop Keepstone, delete the folder `indexes` in the home folder (in PostgreSQL, the tables `derived_*`), "
+            "start it: it builds them anew"
         )
         yield Check(f"indexes of {name}", "fail", _differences(report), fix)
     if not found:
