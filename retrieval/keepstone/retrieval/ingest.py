@@ -23,8 +23,6 @@ from keepstone.platform.database.tables import (
     OPEN_JOBS,
     STOPPED,
     UNFINISHED,
-    ChangeRow,
-    ChunkRow,
     CollectionRow,
     DocumentRow,
     DocumentState,
@@ -36,6 +34,7 @@ from keepstone.platform.errors import Cancelled, KeepstoneError, StorageFull, Un
 from keepstone.platform.jobs import JobInfo, Jobs
 from keepstone.platform.settings import ChunkingSettings
 from keepstone.retrieval import embeddings, originals
+from keepstone.retrieval.chunk_rows import add_chunks
 from keepstone.retrieval.chunking import Chunker, choose, chunking_of, describe, open_chunker
 from keepstone.retrieval.embeddings import batched
 from keepstone.retrieval.encoder import Encoder
@@ -312,14 +311,7 @@ class Ingestion:
             # They went as garbage since they were asked for, or the collection was switched to another encoder.
             raise Unavailable(f"Vectors of {row.name!r} went meanwhile", fix="They are made again")
         remove_chunks(session, row)
-        if loaded.chunks:
-            session.execute(sa.insert(ChunkRow), [self._chunk_row(row, chunk) for chunk in loaded.chunks])
-            new_chunks = (
-                sa.select(ChunkRow.collection_id, ChunkRow.id, sa.true())
-                .where(ChunkRow.document_id == row.id)
-                .order_by(ChunkRow.id)
-            )
-            session.execute(sa.insert(ChangeRow).from_select(["collection_id", "chunk_id", "added"], new_chunks))
+        add_chunks(session, row, loaded.chunks)
         document = loaded.document
         row.text = document.text
         row.pages = [list(asdict(page).values()) for page in document.pages]
@@ -332,22 +324,6 @@ class Ingestion:
         row.chunk_count = len(loaded.chunks)
         row.state, row.error = DocumentState.READY, None
         return replaced
-
-    def _chunk_row(self, row: DocumentRow, chunk: Chunk) -> dict[str, Any]:
-        return {
-            "document_id": row.id,
-            "collection_id": row.collection_id,
-            "ordinal": chunk.ordinal,
-            "start": chunk.start,
-            "end": chunk.end,
-            "wide_start": chunk.wide[0] if chunk.wide else None,
-            "wide_end": chunk.wide[1] if chunk.wide else None,
-            "text": chunk.text,
-            "context": chunk.context,
-            "page": chunk.page,
-            "language": chunk.language,
-            "indexed_sha256": embeddings.text_hash(chunk.indexed_text),
-        }
 
     def _set_state(self, document_ids: Sequence[str], state: DocumentState) -> None:
         with self._database.transaction() as session:

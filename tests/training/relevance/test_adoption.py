@@ -51,11 +51,14 @@ def compared(runtime: Runtime, advice: Any = "change", **best: Any) -> str:
             collection="docs",
             k=10,
             questions=20,
+            source="judged",
             current=current,
             best=replace(current, **best),
             effect=Effect(0.5, 0.6, 0.1, 0.05, 0.15, 10, 10),
+            recalls=(),
             advice=advice,
             tried=(),
+            left_out={},
         ),
     )
     return job_id

@@ -33,7 +33,7 @@ def job(runtime: Runtime, **more: object) -> JobInfo:
     return JobInfo(
         id="job_x",
         kind="evaluate",
-        args={"k": 5, "judgements": None, "scopes": sorted(me.scopes)},
+        args={"k": 5, "judgements": None, "questions": "auto", "scopes": sorted(me.scopes)},
         principal_id=me.id,
         collection_id=runtime.library.collection(me, "handbooks").id,
         **more,  # type: ignore[arg-type]
@@ -44,7 +44,7 @@ def test_the_job_comes_to_what_the_library_call_comes_to(runtime: Runtime) -> No
     me = admin(runtime)
     job_id = runtime.measuring.submit(me, "handbooks", k=5)
     ended = runtime.jobs.wait(job_id, WAIT_S)
-    assert (ended.state, ended.done, ended.total) == (JobState.SUCCEEDED, 2, 2), ended.error
+    assert (ended.state, ended.done, ended.total) == (JobState.SUCCEEDED, 8, 8), ended.error
     assert runtime.measuring.report(me, job_id) == runtime.evaluator.evaluate(me, "handbooks", k=5)
     with pytest.raises(NotFound):
         runtime.measuring.report(someone(runtime, "stranger"), job_id)

@@ -38,13 +38,16 @@ def test_a_collection_is_measured_and_tuned(keepstone: Keepstone, judgements: Pa
     assert "10 about 10 documents" in shown.stdout
     detached = keepstone("eval", "retrieval", "-c", "manuals", "--detach")
     assert "keepstone eval show job_" in detached.stdout
-    tuned = keepstone("tune", "retrieval", "-c", "manuals")
+    tuned = keepstone("tune", "retrieval", "-c", "manuals", "--no-recut")
     assert tuned.exit_code == 0, tuned.output
     assert "In use" in tuned.stdout
     assert "Searched" in keepstone("collections", "show", "manuals").stdout
     assert "Nothing was adopted" in keepstone("tune", "undo", "-c", "manuals").stderr
     assert "Forgot 10" in keepstone("eval", "forget", "-c", "manuals").stdout
-    assert "--judgements" in keepstone("eval", "retrieval", "-c", "manuals").stderr
+    assert "--judgements" in keepstone("eval", "retrieval", "-c", "manuals", "--questions", "judged").stderr
+    made = keepstone("eval", "retrieval", "-c", "manuals")
+    assert "documents' own words" in made.stdout
+    assert "Judge some of your own" in made.stdout
 
 
 def test_a_bad_file_is_named_by_its_line(keepstone: Keepstone, tmp_path: Path) -> None:

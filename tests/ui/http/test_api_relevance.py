@@ -40,7 +40,7 @@ async def test_a_sweep_is_a_job_with_a_report(client: httpx.AsyncClient, runtime
     names = [each.name for each in runtime.library.documents(admin(runtime), "tuned")]
     given = [{"question": f"What does {name} say?", "relevant": [name]} for name in names]
     await client.post("/v1/collections/tuned/judgements", json={"judgements": given})
-    job = await client.post("/v1/collections/tuned/tuning", json={"k": 5, "adopt": True})
+    job = await client.post("/v1/collections/tuned/tuning", json={"k": 5, "adopt": True, "recut": False})
     assert job.status_code == 202
     job_id = job.json()["id"]
     runtime.jobs.wait(job_id, 3 * WAIT_S)

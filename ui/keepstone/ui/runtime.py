@@ -48,7 +48,7 @@ from keepstone.training.improve import Improvements
 from keepstone.training.improve.orders import Orders
 from keepstone.training.improve.record import Records
 from keepstone.training.promotion import Promotions
-from keepstone.training.relevance import Adoption, Evaluator, Judgements, Measuring, Tuning
+from keepstone.training.relevance import Adoption, Evaluator, Judgements, Measuring, QuestionMaker, Trials, Tuning
 from keepstone.training.runs import Runs
 from keepstone.ui.ground import Ground, open_ground
 
@@ -85,6 +85,8 @@ class Runtime:
     evaluations: Evaluations
     judgements: Judgements
     evaluator: Evaluator
+    maker: QuestionMaker
+    """Makes questions about collections whose search nobody has judged."""
     measuring: Measuring
     adoption: Adoption
     tuning: Tuning
@@ -255,15 +257,30 @@ def _build(ground: Ground, encoder: Encoder | Encoders | None, resources: ExitSt
     judgements = Judgements(database)
     adoption = Adoption(database, ingestion, settings.search, settings.chunking)
     evaluator = Evaluator(database, searcher, judgements, adoption)
+    maker = QuestionMaker(database, searcher, connect, model)
     measuring = Measuring(
-        database=database, searcher=searcher, evaluator=evaluator, folder=settings.home / "evaluations", jobs=jobs
+        database=database,
+        searcher=searcher,
+        evaluator=evaluator,
+        maker=maker,
+        folder=settings.home / "evaluations",
+        jobs=jobs,
+    )
+    trials = Trials(
+        database,
+        encoders=encoders,
+        rerankers=rerankers,
+        registry=registry,
+        search=settings.search,
+        chunking=settings.chunking,
     )
     tuning = Tuning(
         database=database,
         searcher=searcher,
         evaluator=evaluator,
+        maker=maker,
+        trials=trials,
         adoption=adoption,
-        encoder=encoders.default,
         folder=settings.home / "tunings",
         jobs=jobs,
     )
@@ -338,6 +355,7 @@ def _build(ground: Ground, encoder: Encoder | Encoders | None, resources: ExitSt
         evaluations=evaluations,
         judgements=judgements,
         evaluator=evaluator,
+        maker=maker,
         measuring=measuring,
         adoption=adoption,
         tuning=tuning,

@@ -6,17 +6,23 @@ Evaluator(database, searcher, judgements, adoption).evaluate(principal, "handboo
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
 
 from keepstone.platform.access import Principal, Scope, find_collection, readable_scope
 from keepstone.platform.database import Database
+from keepstone.platform.database.tables import CollectionRow, DocumentRow
 from keepstone.platform.errors import InvalidInput
 from keepstone.retrieval.search import Searcher
+from keepstone.training.data.corpus import MIN_DOCUMENTS
 from keepstone.training.relevance.adoption import Adoption
 from keepstone.training.relevance.judgements import Judgement, Judgements
-from keepstone.training.relevance.measure import Report, Scores, figures, measure, missed
+from keepstone.training.relevance.measure import Report, Scores, Source, figures, measure, missed
 from keepstone.training.relevance.questions import Question, judged, thumbed
 from keepstone.training.relevance.ways import Way
 
@@ -34,7 +40,9 @@ class Asked:
     way: Way
     """In which it is searched."""
     questions: tuple[Question, ...]
-    """At least one."""
+    """In an order that depends on their texts alone; none where they are yet to be made."""
+    source: Source
+    """Where they come from."""
     left_out: Mapping[str, int]
 
 
@@ -83,6 +91,7 @@ class Evaluator:
             collection=asked.collection,
             questions=len(questions),
             documents=len({each.document for each in questions}),
+            source=asked.source,
             k=k,
             way=asked.way,
             encoder=found.encoders[asked.collection_id],
@@ -93,15 +102,30 @@ class Evaluator:
         )
 
     def questions(self, principal: Principal, collection: str, judgements: Sequence[Judgement] | None = None) -> Asked:
-        """Return the judged questions of a collection, in an order that depends on their texts alone.
+        """Return the judged questions of a collection.
 
         Raises:
             InvalidInput: there are none.
         """
+        asked = self.judged(principal, collection, judgements)
+        if not asked.questions:
+            raise InvalidInput(
+                f"No question has been judged whose answer is in {asked.collection!r}",
+                fix="Hand some in: `keepstone eval retrieval --collection NAME --judgements FILE`",
+            )
+        return asked
+
+    def judged(self, principal: Principal, collection: str, judgements: Sequence[Judgement] | None = None) -> Asked:
+        """Return the judged questions of a collection, of which there may be none.
+
+        Args:
+            principal: who asks; must own the collection.
+            collection: name or id.
+            judgements: to be used instead of those that the collection has, and of what people thought of answers.
+        """
         given = self._judgements.list(principal, collection) if judgements is None else judgements
         with self._database.reading() as session:
             row = find_collection(session, principal, collection, "own")
-            scope = readable_scope(session, principal, [row.id])
             questions, dropped = judged(session, row.id, given)
             if judgements is None:
                 # What was written down counts for more than a thumb on the same question.
@@ -109,13 +133,33 @@ class Evaluator:
                 liked, without = thumbed(session, row.id)
                 questions += [each for each in liked if each.text not in known]
                 dropped += without
-            collection_id, name, way = row.id, row.name, self._adoption.way(row)
-        if not questions:
-            raise InvalidInput(
-                f"No question has been judged whose answer is in {name!r}",
-                fix="Hand some in: `keepstone eval retrieval --collection NAME --judgements FILE`",
-            )
+            asked = self._about(session, principal, row, "judged")
+        return replace(asked, questions=self.some_of(questions, dropped), left_out=dict(dropped))
+
+    def unjudged(self, principal: Principal, collection: str, source: Source) -> Asked:
+        """Return a collection whose questions are yet to be made.
+
+        Raises:
+            InvalidInput: it is too small for that.
+        """
+        with self._database.reading() as session:
+            row = find_collection(session, principal, collection, "own")
+            ready = sa.select(sa.func.count()).where(DocumentRow.collection_id == row.id, DocumentRow.chunk_count > 0)
+            if (session.scalar(ready) or 0) < MIN_DOCUMENTS:
+                raise InvalidInput(
+                    f"Questions about {row.name!r} have not been judged, and it is too small to make some",
+                    fix="Hand some in: `keepstone eval retrieval --collection NAME --judgements FILE`",
+                )
+            return self._about(session, principal, row, source)
+
+    @staticmethod
+    def some_of(questions: Sequence[Question], left_out: Counter[str]) -> tuple[Question, ...]:
+        """Return at most 500 questions, in an order that depends on their texts alone; count the others."""
         chosen = sorted(questions, key=lambda each: hashlib.sha256(each.text.encode("utf-8", "replace")).digest())
         if len(chosen) > MOST_QUESTIONS:
-            dropped["questions_beyond_the_first_500"] += len(chosen) - MOST_QUESTIONS
-        return Asked(collection_id, name, scope, way, tuple(chosen[:MOST_QUESTIONS]), dict(dropped))
+            left_out["questions_beyond_the_first_500"] += len(chosen) - MOST_QUESTIONS
+        return tuple(chosen[:MOST_QUESTIONS])
+
+    def _about(self, session: Session, principal: Principal, row: CollectionRow, source: Source) -> Asked:
+        scope = readable_scope(session, principal, [row.id])
+        return Asked(row.id, row.name, scope, self._adoption.way(row), (), source, {})

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from keepstone.platform.access import Scope
 from keepstone.retrieval.search import Searcher
@@ -23,6 +24,7 @@ _DEPTH = 3
 _MISSES = 20
 
 Scores = Mapping[str, float]
+Source = Literal["judged", "written", "sentences"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,9 @@ class Report:
     questions: int
     documents: int
     """That the questions are about."""
+    source: Source
+    """Who judged what is relevant to them: people (`judged`), or nobody, since the questions were made from passages
+    that are known: by the language model (`written`), or of the documents' own words (`sentences`)."""
     k: int
     way: Way
     encoder: str
@@ -70,6 +75,7 @@ def measure(
     way: Way,
     *,
     k: int,
+    depths: Sequence[int] = (),
     check: Callable[[], None] = lambda: None,
 ) -> list[dict[str, float]]:
     """Search for each question in one way; return what each ranking is worth.
@@ -80,6 +86,7 @@ def measure(
         questions: what is asked.
         way: how.
         k: how many of the first places count.
+        depths: other numbers of first places, at which recall is told as well.
         check: called before each question; may raise to end it.
     """
     scores: list[dict[str, float]] = []
@@ -88,26 +95,28 @@ def measure(
         found = searcher.search(
             scope,
             question.text,
-            k=k * _DEPTH,
+            k=max((k, *depths)) * _DEPTH,
             candidates=way.candidates,
             dense_weight=way.dense_weight,
             reranker=way.reranker,
         )
-        scores.append(worth(found.hits, question.items, k))
+        scores.append(worth(found.hits, question.items, k, depths))
     return scores
 
 
-def worth(hits: Sequence[Hit], items: Sequence[Item], k: int) -> dict[str, float]:
+def worth(hits: Sequence[Hit], items: Sequence[Item], k: int, depths: Sequence[int] = ()) -> dict[str, float]:
     """Return what a ranking is worth, by the names of the measures.
 
     Args:
         hits: best first.
         items: what is relevant.
         k: how many of the first places count.
+        depths: other numbers of first places, at which recall is told as well.
     """
     ranked, relevant = ranking(hits, items), range(len(items))
     values = ndcg(ranked, relevant, k), reciprocal_rank(ranked, relevant, k), recall(ranked, relevant, k)
-    return dict(zip(figure_names(k), values, strict=True))
+    further = {f"recall@{depth}": recall(ranked, relevant, depth) for depth in depths}
+    return further | dict(zip(figure_names(k), values, strict=True))
 
 
 def ranking(hits: Sequence[Hit], items: Sequence[Item]) -> list[int]:

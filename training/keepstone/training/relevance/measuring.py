@@ -3,31 +3,30 @@
     job_id = measuring.submit(principal, "handbook")
     measuring.report(principal, job_id).figures
 
-The questions are kept when the job begins; each unit asks some of them. So a kill costs some seconds, and all of them
-are asked about the collection as one list, whatever is judged meanwhile.
+The questions are kept when the job begins, or made by its first units; each further unit asks some of them. So a kill
+costs some seconds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
-from pydantic import TypeAdapter
-
-from keepstone.platform.access import Principal, readable_scope
+from keepstone.platform.access import Principal
 from keepstone.platform.database import Database
 from keepstone.platform.jobs import JobInfo, Jobs
 from keepstone.retrieval.search import Searcher
-from keepstone.training.acting import acting_principal, scopes_of
-from keepstone.training.relevance.evaluation import Asked, Evaluator
+from keepstone.training.acting import scopes_of
+from keepstone.training.relevance.asking import Asking, Wanted
+from keepstone.training.relevance.evaluation import Evaluator
 from keepstone.training.relevance.judgements import Judgement
+from keepstone.training.relevance.making import QuestionMaker
 from keepstone.training.relevance.measure import Report, measure
 from keepstone.training.relevance.reports import Reports
 
 KIND: Final = "evaluate"
-_AT_ONCE: Final = 25
+_SHARES: Final = 8
 
 
 class Measuring:
@@ -37,20 +36,35 @@ class Measuring:
         database: where jobs and collections are.
         searcher: searches.
         evaluator: knows the judged questions and the way in use.
+        maker: makes questions where none were judged.
         folder: where measurements and reports are kept.
         jobs: where the work is queued; this object registers itself there.
     """
 
     def __init__(
-        self, *, database: Database, searcher: Searcher, evaluator: Evaluator, folder: Path, jobs: Jobs
+        self,
+        *,
+        database: Database,
+        searcher: Searcher,
+        evaluator: Evaluator,
+        maker: QuestionMaker,
+        folder: Path,
+        jobs: Jobs,
     ) -> None:
-        self._database, self._searcher, self._evaluator, self._jobs = database, searcher, evaluator, jobs
+        self._searcher, self._evaluator, self._jobs = searcher, evaluator, jobs
         self._reports = Reports(database, folder, kind=KIND, of=Report)
         self._reports.tidy()
+        self._asking = Asking(database, evaluator, maker, self._reports)
         jobs.register(KIND, self)
 
     def submit(
-        self, principal: Principal, collection: str, *, k: int = 10, judgements: Sequence[Judgement] | None = None
+        self,
+        principal: Principal,
+        collection: str,
+        *,
+        k: int = 10,
+        judgements: Sequence[Judgement] | None = None,
+        questions: Wanted = "auto",
     ) -> str:
         """Order an evaluation and return the job's id.
 
@@ -59,13 +73,14 @@ class Measuring:
             collection: name or id.
             k: how many of the first places count.
             judgements: to be used instead of those that the collection has, and of what people thought of answers.
+            questions: which are asked, where no judgements are handed in.
 
         Raises:
-            InvalidInput: there is no judged question whose answer is in the collection.
+            InvalidInput: there is no judged question whose answer is in the collection, nor can any be made.
         """
-        asked = self._evaluator.questions(principal, collection, judgements)
+        asked = self._asking.settle(principal, collection, judgements, questions)
         given = None if judgements is None else [each.model_dump(exclude_defaults=True) for each in judgements]
-        args = {"k": k, "judgements": given, "scopes": scopes_of(principal)}
+        args = {"k": k, "judgements": given, "questions": questions, "scopes": scopes_of(principal)}
         return self._jobs.submit(KIND, args, principal_id=principal.id, collection_id=asked.collection_id)
 
     def report(self, principal: Principal, job_id: str) -> Report:
@@ -77,40 +92,29 @@ class Measuring:
         return self._reports.get(principal, job_id)
 
     def plan(self, job: JobInfo) -> list[Any]:
-        """Keep the questions and how they are asked; each unit is the place of the first of some of them."""
-        given = job.args["judgements"]
-        judgements = None if given is None else [Judgement.model_validate(each) for each in given]
-        with self._database.reading() as session:
-            principal = acting_principal(session, job)
-        asked = self._evaluator.questions(principal, str(job.collection_id), judgements)
-        kept = self._reports.measured(job)
-        kept.keep(asdict(asked), "asked")
-        return list(range(0, len(asked.questions), _AT_ONCE))
+        """Keep the questions, or what makes them; the units `["ask", n]` ask every eighth from the n-th on."""
+        return [*self._asking.plan(job), *(["ask", share] for share in range(_SHARES))]
 
     def run(self, job: JobInfo, unit: Any) -> None:
-        """Ask some of the questions."""
-        kept = self._reports.measured(job)
+        """Make some of the questions, or ask some."""
+        if unit[0] == "make":
+            self._asking.make(job, unit)
+            return
 
         def ask() -> list[dict[str, float]]:
-            with self._database.reading() as session:
-                scope = readable_scope(session, acting_principal(session, job), [str(job.collection_id)])
-            asked = _as_asked(kept.find("asked"))
-            some = asked.questions[unit : unit + _AT_ONCE]
+            asked, scope = self._asking.asked(job), self._asking.scope(job)
+            some = asked.questions[unit[1] :: _SHARES]
             return measure(self._searcher, scope, some, asked.way, k=job.args["k"], check=job.check_cancelled)
 
-        kept.remember(ask, "scores", unit)
+        self._reports.measured(job).remember(ask, "scores", unit[1])
 
     def finish(self, job: JobInfo, error: str | None) -> None:
         """Put the report together, and write it."""
         kept = self._reports.measured(job)
         # When this is run once more after a kill, the report may be written and the rest gone.
-        if error is None and (planned := kept.find("asked")):
-            asked = _as_asked(planned)
-            places = range(0, len(asked.questions), _AT_ONCE)
-            scores = [each for place in places for each in kept.find("scores", place)]
+        if error is None and kept.find("asked"):
+            asked = self._asking.asked(job)
+            shares = [kept.find("scores", share) for share in range(_SHARES)]
+            scores = [shares[place % _SHARES][place // _SHARES] for place in range(len(asked.questions))]
             self._reports.keep(job.id, self._evaluator.report(asked, scores, job.args["k"]))
-        kept.forget()
-
-
-def _as_asked(kept: Any) -> Asked:
-    return TypeAdapter(Asked).validate_python(kept)
+        self._asking.forget(job)

@@ -17,11 +17,19 @@ from keepstone.ui.cli.progress import wait_for_job
 evaluation = typer.Typer(help="How well collections are searched, on judged questions.", no_args_is_help=True)
 tuning = typer.Typer(help="Whether another way of searching is better.", no_args_is_help=True)
 
+_SOURCES = {
+    "judged": "judged by people",
+    "written": "written by the language model",
+    "sentences": "made of the documents' own words, which favours search by words",
+}
 _AT_ONCE = 500
 _MOST_BYTES = 64 * 2**20
 _Collection = Annotated[str, typer.Option("--collection", "-c", help="Name or id.")]
 _K = Annotated[int, typer.Option("--k", min=1, max=30, help="How many of the first places count.")]
 _Detach = Annotated[bool, typer.Option("--detach", help="Do not wait for the end.")]
+_Questions = Annotated[
+    str, typer.Option("--questions", help="judged; made, from the documents; or auto: judged ones, else made ones.")
+]
 _JobId = Annotated[str, typer.Argument(metavar="ID", help="Of the job.")]
 
 
@@ -33,15 +41,16 @@ def eval_retrieval(
         Path | None,
         typer.Option(help='Kept with the collection; a line is {"question": "...", "relevant": ["document"]}.'),
     ] = None,
+    questions: _Questions = "auto",
     k: _K = 10,
     detach: _Detach = False,
 ) -> None:
-    """Measure nDCG, MRR and recall on the questions that were judged, with 95% intervals."""
+    """Measure nDCG, MRR and recall on questions that were judged, or made, with 95% intervals."""
     new = _read(judgements) if judgements else []
     with connect() as api:
         for start in range(0, len(new), _AT_ONCE):
             api.post(f"{_path(collection)}/judgements", {"judgements": new[start : start + _AT_ONCE]})
-        job = api.post(f"{_path(collection)}/evaluation", {"k": k})
+        job = api.post(f"{_path(collection)}/evaluation", {"k": k, "questions": questions})
         if detach:
             emit(job, f"It is being measured. Then: keepstone eval show {job['id']}")
             return
@@ -70,15 +79,24 @@ def forget(collection: _Collection) -> None:
 def tune_retrieval(
     collection: _Collection,
     *,
+    questions: _Questions = "auto",
     k: _K = 10,
+    recut: Annotated[
+        bool | None,
+        typer.Option(
+            "--recut/--no-recut", help="Try other chunkers; without: up to 20,000 passages.", show_default=False
+        ),
+    ] = None,
     adopted: Annotated[
         bool, typer.Option("--adopt", help="Search in the best way from then on, if it is better beyond chance.")
     ] = False,
     detach: _Detach = False,
 ) -> None:
-    """Try weights, candidates and rerankers: the best on half of the documents is judged on the other half."""
+    """Try chunkers, weights and rerankers: the best on half of the documents is judged on the other half."""
     with connect() as api:
-        job = api.post(f"{_path(collection)}/tuning", {"k": k, "adopt": adopted})
+        job = api.post(
+            f"{_path(collection)}/tuning", {"k": k, "questions": questions, "recut": recut, "adopt": adopted}
+        )
         if detach:
             emit(job, f"It is being tried. Then: keepstone tune show {job['id']}")
             return
@@ -146,7 +164,7 @@ def _show_report(report: Mapping[str, Any]) -> None:
     fields(
         {
             "Collection": report["collection"],
-            "Questions": f"{report['questions']} about {report['documents']} documents",
+            "Questions": f"{report['questions']} about {report['documents']} documents, {_SOURCES[report['source']]}",
             "Encoder": report["encoder"],
             "Reranker": report["reranker"],
             "Searched": _worded(report["way"]),
@@ -154,8 +172,7 @@ def _show_report(report: Mapping[str, Any]) -> None:
     )
     rows = [(each["name"], f"{each['mean']:.3f}", _interval(each["low"], each["high"])) for each in report["figures"]]
     table(["Figure", ">Mean", ">95% interval"], rows)
-    for reason, count in report["left_out"].items():
-        say(f"Left out: {count} {reason.replace('_', ' ')}", "yellow")
+    _show_left_out(report)
     if report["misses"]:
         say(f"Nothing relevant among the first {report['k']}, for example:")
         for question in report["misses"][:5]:
@@ -182,6 +199,7 @@ def _show_tuning(report: Mapping[str, Any], job_id: str, *, adopted: bool = Fals
     fields(
         {
             "Collection": report["collection"],
+            "Questions": f"{report['questions']}, {_SOURCES[report['source']]}",
             "In use": _worded(report["current"]),
             "Best": _worded(report["best"]),
             "Judged on": f"{effect['questions']} questions about {effect['documents']} documents, none of which chose",
@@ -191,6 +209,16 @@ def _show_tuning(report: Mapping[str, Any], job_id: str, *, adopted: bool = Fals
     )
     rows = [(_worded(each["way"]), f"{each['chosen_by']:.3f}") for each in report["tried"]]
     table(["Way", f">nDCG@{report['k']} where chosen"], rows)
+    found = [(each["k"], f"{each['current']:.3f}", f"{each['best']:.3f}") for each in report["recalls"]]
+    table([">Passages read", ">Recall in use", ">Best way"], found)
+    _show_left_out(report)
+
+
+def _show_left_out(report: Mapping[str, Any]) -> None:
+    for reason, count in report["left_out"].items():
+        say(f"Left out: {count} {reason.replace('_', ' ')}", "yellow")
+    if report["source"] != "judged":
+        say("Made questions are for comparing: people ask others, and find less. Judge some of your own.", "yellow")
 
 
 def _worded(way: Mapping[str, Any]) -> str:

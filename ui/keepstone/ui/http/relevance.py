@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
-from keepstone.training.relevance import Adopted, Judgement, Report, TuningReport
+from keepstone.training.relevance import Adopted, Judgement, Report, TuningReport, Wanted
 from keepstone.ui.http.dependencies import CurrentPrincipal, TheRuntime
 from keepstone.ui.http.jobs import Job, get_job
 from keepstone.ui.http.listings import Listing
@@ -37,6 +37,8 @@ class EvaluationOrder(BaseModel, extra="forbid"):
     """How many of the first places count."""
     judgements: _Given | None = None
     """Used instead of those that the collection has, and not kept."""
+    questions: Wanted = "auto"
+    """`judged`; `made` from the collection's passages; or `auto`: judged ones where there are any, else made ones."""
 
 
 class TuningOrder(BaseModel, extra="forbid"):
@@ -44,6 +46,10 @@ class TuningOrder(BaseModel, extra="forbid"):
 
     k: _K = 10
     """How many of the first places count."""
+    questions: Wanted = "auto"
+    """As for an evaluation."""
+    recut: bool | None = None
+    """Whether passages that are cut otherwise are tried; null: in collections of up to 20,000 passages."""
     adopt: bool = False
     """Whether to search in the best way from then on, if it is better beyond chance."""
 
@@ -68,8 +74,10 @@ def forget_judgements(name: str, principal: CurrentPrincipal, runtime: TheRuntim
 
 @router.post("/collections/{name}/evaluation", status_code=202)
 def evaluate(name: str, order: EvaluationOrder, principal: CurrentPrincipal, runtime: TheRuntime) -> Job:
-    """Measure in a job what search is worth on the judged questions, at most 500 of them."""
-    job_id = runtime.measuring.submit(principal, name, k=order.k, judgements=order.judgements)
+    """Measure in a job what search is worth on questions that were judged, or made; at most 500 of them."""
+    job_id = runtime.measuring.submit(
+        principal, name, k=order.k, judgements=order.judgements, questions=order.questions
+    )
     return get_job(job_id, principal, runtime)
 
 
@@ -82,7 +90,10 @@ def get_evaluation(job_id: str, principal: CurrentPrincipal, runtime: TheRuntime
 @router.post("/collections/{name}/tuning", status_code=202)
 def tune(name: str, order: TuningOrder, principal: CurrentPrincipal, runtime: TheRuntime) -> Job:
     """Compare ways of searching, in a job."""
-    return get_job(runtime.tuning.submit(principal, name, k=order.k, adopt=order.adopt), principal, runtime)
+    job_id = runtime.tuning.submit(
+        principal, name, k=order.k, questions=order.questions, recut=order.recut, adopt=order.adopt
+    )
+    return get_job(job_id, principal, runtime)
 
 
 @router.get("/tunings/{job_id}")
