@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import ir_measures
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from ir_measures import RR, R, nDCG
 
 from keepstone.retrieval.types import Hit
 from keepstone.training.evaluate.metrics import reciprocal_rank
@@ -75,6 +77,20 @@ def test_measures_lie_between_nothing_and_all(documents: list[str], relevant: se
     assert all(0 <= score <= 1.000001 for score in scores.values())
     best = worth([hit(item.document_id) for item in items], items, 5)
     assert best == pytest.approx({"ndcg@5": 1.0, "mrr@5": 1.0, "recall@5": 1.0})
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.permutations(range(12)), st.sets(st.integers(0, 15), min_size=1))
+def test_the_measures_are_those_of_trec_eval(ranked: list[int], relevant: set[int]) -> None:
+    qrels = [ir_measures.Qrel("q", str(each), 1) for each in relevant]
+    run = [ir_measures.ScoredDoc("q", str(each), -place) for place, each in enumerate(ranked)]
+    hits = [hit(str(each)) for each in ranked]
+    reference = ir_measures.calc_aggregate([nDCG @ 5, RR @ 5, R @ 5], qrels, run)
+    assert worth(hits, [Item(str(each)) for each in relevant], 5) == {
+        "ndcg@5": pytest.approx(reference[nDCG @ 5]),
+        "mrr@5": pytest.approx(reference[RR @ 5]),
+        "recall@5": pytest.approx(reference[R @ 5]),
+    }
 
 
 def test_intervals_hold_the_mean_and_need_more_than_one_document() -> None:

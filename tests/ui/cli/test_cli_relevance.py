@@ -10,6 +10,8 @@ import pytest
 from typer.testing import Result
 
 from keepstone.platform.settings import default_home
+from keepstone.retrieval.encoder import HashEncoder
+from keepstone.ui.cli import beir
 from tests.stack import admin, ingest, open_stack
 from tests.training.data.handbooks import handbooks
 from tests.ui.cli.conftest import parsed
@@ -45,9 +47,7 @@ def test_a_collection_is_measured_and_tuned(keepstone: Keepstone, judgements: Pa
     assert "Nothing was adopted" in keepstone("tune", "undo", "-c", "manuals").stderr
     assert "Forgot 10" in keepstone("eval", "forget", "-c", "manuals").stdout
     assert "--judgements" in keepstone("eval", "retrieval", "-c", "manuals", "--questions", "judged").stderr
-    made = keepstone("eval", "retrieval", "-c", "manuals")
-    assert "documents' own words" in made.stdout
-    assert "Judge some of your own" in made.stdout
+    assert "No question could be made" in keepstone("eval", "retrieval", "-c", "manuals").stderr
 
 
 def test_a_bad_file_is_named_by_its_line(keepstone: Keepstone, tmp_path: Path) -> None:
@@ -56,3 +56,22 @@ def test_a_bad_file_is_named_by_its_line(keepstone: Keepstone, tmp_path: Path) -
     refused = keepstone("eval", "retrieval", "-c", "x", "--judgements", path)
     assert refused.exit_code == 1
     assert "Line 1" in refused.stderr
+
+
+def test_a_public_collection_is_measured_in_a_store_of_its_own(
+    keepstone: Keepstone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "machines"
+    (folder / "qrels").mkdir(parents=True)
+    texts = {"1": "The lamp lasts 900 hours.", "2": "The fuse blows at 3 ampere."}
+    (folder / "corpus.jsonl").write_text("\n".join(json.dumps({"_id": i, "text": t}) for i, t in texts.items()))
+    (folder / "queries.jsonl").write_text(json.dumps({"_id": "q", "text": "How long does the lamp last?"}))
+    (folder / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq\t1\t1\n")
+    monkeypatch.setattr(beir, "find_encoder", lambda _settings: HashEncoder())
+    run = tmp_path / "machines.run"
+    shown = keepstone("eval", "retrieval", "--beir", folder, "--run", run)
+    assert shown.exit_code == 0, shown.output
+    assert "ndcg@10" in shown.stdout
+    assert run.read_text().startswith("q Q0 1 1 ")
+    assert "--collection" in keepstone("eval", "retrieval").stderr
+    assert not list(default_home().glob("**/machines*")), "nothing of it is left at home"

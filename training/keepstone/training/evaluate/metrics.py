@@ -1,6 +1,6 @@
 """What one ranking and one answer are worth, each a number from 0 to 1.
 
-Rankings: nDCG with binary relevance (Järvelin and Kekäläinen, 2002) and recall, as trec_eval counts them.
+Rankings: nDCG (Järvelin and Kekäläinen, 2002), average precision, recall and reciprocal rank, as trec_eval counts them.
 Answers: exact match and F1 as in SQuAD (Rajpurkar et al., 2016), with the tokens of MLQA (Lewis et al., 2020): words,
 but single characters where a script does not part its words.
 """
@@ -12,9 +12,11 @@ import re
 import string
 import unicodedata
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from functools import lru_cache
+from typing import TypeVar
 
+_Id = TypeVar("_Id", bound=Hashable)
 _ARTICLES = {
     "en": re.compile(r"\b(a|an|the)\b"),
     "de": re.compile(r"\b(ein|eine|einen|einem|eines|einer|der|die|das|den|dem|des)\b"),
@@ -37,12 +39,39 @@ def ndcg(ranked: Sequence[int], relevant: Collection[int], k: int) -> float:
     return gain / sum(1 / math.log2(place + 2) for place in range(min(k, len(relevant))))
 
 
-def recall(ranked: Sequence[int], relevant: Collection[int], k: int) -> float:
+def graded_ndcg(ranked: Sequence[_Id], grades: Mapping[_Id, int], k: int) -> float:
+    """Return nDCG where what is relevant is so to a degree; the gain is the grade, as in trec_eval.
+
+    Args:
+        ranked: ids, best first.
+        grades: by ids; at least one above 0. What is not there, or below 0, gains nothing.
+        k: how many count.
+    """
+    gains = [max(grades.get(each, 0), 0) for each in ranked[:k]]
+    best = sorted((grade for grade in grades.values() if grade > 0), reverse=True)[:k]
+    return _discounted(gains) / _discounted(best)
+
+
+def _discounted(gains: Sequence[int]) -> float:
+    return sum(gain / math.log2(place + 2) for place, gain in enumerate(gains))
+
+
+def average_precision(ranked: Sequence[_Id], relevant: Collection[_Id], k: int) -> float:
+    """Return the mean over the relevant of the precision at their places among the first `k`, 0 for those behind."""
+    found, total = 0, 0.0
+    for place, each in enumerate(ranked[:k], start=1):
+        if each in relevant:
+            found += 1
+            total += found / place
+    return total / len(relevant)
+
+
+def recall(ranked: Sequence[_Id], relevant: Collection[_Id], k: int) -> float:
     """Return the share of the relevant that is among the first `k`."""
     return len(set(ranked[:k]).intersection(relevant)) / len(relevant)
 
 
-def reciprocal_rank(ranked: Sequence[int], relevant: Collection[int], k: int) -> float:
+def reciprocal_rank(ranked: Sequence[_Id], relevant: Collection[_Id], k: int) -> float:
     """Return 1 divided by the place of the first relevant among the first `k`, 0 where there is none."""
     return next((1 / (place + 1) for place, each in enumerate(ranked[:k]) if each in relevant), 0.0)
 

@@ -12,6 +12,7 @@ choosing    the best of them on one half of the questions, judged on the other
 tuning      the sweep, as a job
 adoption    a collection is searched in the way that a sweep advises, or as before again
 reports     what these jobs came to
+beir        the same for public collections, with the usual measures
 """
 
 from keepstone.training.relevance.adoption import Adopted, Adoption

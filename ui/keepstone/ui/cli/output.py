@@ -157,3 +157,8 @@ def size(count: int) -> str:
             return f"{value:.0f} {unit}"
         value /= 1024
     return f"{value:.1f} GiB"
+
+
+def interval(low: float | None, high: float | None) -> str | None:
+    """Return an interval for people; None where there is none."""
+    return None if low is None or high is None else f"{low:.3f} to {high:.3f}"

@@ -10,8 +10,9 @@ from urllib.parse import quote
 import typer
 
 from keepstone.platform.errors import InvalidInput, KeepstoneError
+from keepstone.ui.cli.beir import measure_beir
 from keepstone.ui.cli.client import Api, connect
-from keepstone.ui.cli.output import emit, fields, say, table
+from keepstone.ui.cli.output import emit, fields, interval, say, table
 from keepstone.ui.cli.progress import wait_for_job
 
 evaluation = typer.Typer(help="How well collections are searched, on judged questions.", no_args_is_help=True)
@@ -35,7 +36,7 @@ _JobId = Annotated[str, typer.Argument(metavar="ID", help="Of the job.")]
 
 @evaluation.command("retrieval")
 def eval_retrieval(
-    collection: _Collection,
+    collection: Annotated[str | None, typer.Option("--collection", "-c", help="Name or id.")] = None,
     *,
     judgements: Annotated[
         Path | None,
@@ -43,9 +44,20 @@ def eval_retrieval(
     ] = None,
     questions: _Questions = "auto",
     k: _K = 10,
+    beir: Annotated[
+        Path | None, typer.Option(help="A public collection in the format of BEIR, measured instead of one's own.")
+    ] = None,
+    split: Annotated[str, typer.Option(help="With --beir: which qrels.")] = "test",
+    run: Annotated[Path | None, typer.Option(help="With --beir: write the rankings, as a run of TREC.")] = None,
     detach: _Detach = False,
 ) -> None:
     """Measure nDCG, MRR and recall on questions that were judged, or made, with 95% intervals."""
+    if (collection is None) == (beir is None):
+        raise InvalidInput("Name one of both: --collection or --beir", fix="Such as --collection handbook")
+    if beir is not None:
+        measure_beir(beir, split, run)
+        return
+    assert collection is not None, "one of both is named"
     new = _read(judgements) if judgements else []
     with connect() as api:
         for start in range(0, len(new), _AT_ONCE):
@@ -170,7 +182,7 @@ def _show_report(report: Mapping[str, Any]) -> None:
             "Searched": _worded(report["way"]),
         }
     )
-    rows = [(each["name"], f"{each['mean']:.3f}", _interval(each["low"], each["high"])) for each in report["figures"]]
+    rows = [(each["name"], f"{each['mean']:.3f}", interval(each["low"], each["high"])) for each in report["figures"]]
     table(["Figure", ">Mean", ">95% interval"], rows)
     _show_left_out(report)
     if report["misses"]:
@@ -204,7 +216,7 @@ def _show_tuning(report: Mapping[str, Any], job_id: str, *, adopted: bool = Fals
             "Best": _worded(report["best"]),
             "Judged on": f"{effect['questions']} questions about {effect['documents']} documents, none of which chose",
             f"nDCG@{report['k']}": f"{effect['live']:.3f} in use, {effect['candidate']:.3f} the best way",
-            "Change": f"{effect['value']:+.3f} ({_interval(effect['low'], effect['high'])})",
+            "Change": f"{effect['value']:+.3f} ({interval(effect['low'], effect['high'])})",
         }
     )
     rows = [(_worded(each["way"]), f"{each['chosen_by']:.3f}") for each in report["tried"]]
@@ -224,7 +236,3 @@ def _show_left_out(report: Mapping[str, Any]) -> None:
 def _worded(way: Mapping[str, Any]) -> str:
     found = f"meaning {way['dense_weight']:g}, {way['candidates']} candidates, reranker {way['reranker']}"
     return f"{found}, {way['chunker']} {way['max_tokens']}"
-
-
-def _interval(low: float | None, high: float | None) -> str | None:
-    return None if low is None or high is None else f"{low:.3f} to {high:.3f}"
