@@ -79,7 +79,6 @@ def test_measures_lie_between_nothing_and_all(documents: list[str], relevant: se
     assert best == pytest.approx({"ndcg@5": 1.0, "mrr@5": 1.0, "recall@5": 1.0})
 
 
-@settings(deadline=None, max_examples=30)
 @given(st.permutations(range(12)), st.sets(st.integers(0, 15), min_size=1))
 def test_the_measures_are_those_of_trec_eval(ranked: list[int], relevant: set[int]) -> None:
     qrels = [ir_measures.Qrel("q", str(each), 1) for each in relevant]
