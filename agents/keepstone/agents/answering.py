@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
@@ -16,10 +16,11 @@ import anyio
 from anyio.to_thread import run_sync
 
 from keepstone.agents.condense import condense
-from keepstone.agents.drafts import Draft
-from keepstone.agents.evidence import ABSTAIN_BELOW, HITS_NEEDED, weigh
+from keepstone.agents.drafts import NOT_SEARCHED, Draft
+from keepstone.agents.evidence import ABSTAIN_BELOW, HITS_NEEDED, Signs, weigh
 from keepstone.agents.packing import pack
 from keepstone.agents.prompts import PROMPT_VERSION
+from keepstone.agents.quotes import ReadSentences
 from keepstone.agents.record import provenance_record, store_answer
 from keepstone.agents.types import (
     Answer,
@@ -32,8 +33,11 @@ from keepstone.agents.types import (
     TextDelta,
     Trial,
 )
+from keepstone.agents.understanding.base import Documents
+from keepstone.agents.understanding.smalltalk import reply_to
+from keepstone.agents.understanding.understanding import Understanding, Understood
 from keepstone.agents.writing import Writer
-from keepstone.platform.access import Principal, readable_scope
+from keepstone.platform.access import Principal
 from keepstone.platform.database import Database
 from keepstone.platform.database.tables import new_id
 from keepstone.platform.errors import InvalidInput
@@ -41,9 +45,12 @@ from keepstone.platform.serving.engine import Engine, Message
 from keepstone.platform.settings import AnsweringSettings
 from keepstone.retrieval.encoder import Encoder
 from keepstone.retrieval.search import Searcher
+from keepstone.retrieval.several import search_several
 
 _HISTORY_TURNS = 6
 _PROMPT_ROOM = 400
+# So many times the passages are read for questions that want all of something, or about two things.
+_WIDER = 3
 
 
 class Answerer:
@@ -56,6 +63,7 @@ class Answerer:
         engine: writes.
         model: what is behind `engine`, or what tells so at the moment it is asked.
         settings: how to answer.
+        understanding: what is made of questions before they are searched for; None: nothing.
     """
 
     def __init__(
@@ -67,6 +75,7 @@ class Answerer:
         engine: Engine,
         model: AnsweringModel | Callable[[], AnsweringModel],
         settings: AnsweringSettings,
+        understanding: Understanding | None = None,
     ) -> None:
         self._database = database
         self._searcher = searcher
@@ -74,6 +83,7 @@ class Answerer:
         self._engine = engine
         self._model = model if callable(model) else lambda: model
         self._settings = settings
+        self._understanding = understanding
         self._writer = Writer(engine, self._model, settings)
 
     async def answer(
@@ -116,10 +126,17 @@ class Answerer:
             raise InvalidInput("The question is empty", fix="Type a question")
         findings = findings or Findings(())
         recent = tuple(history[-_HISTORY_TURNS:])
-        standalone = findings.standalone or await self.standalone(question, recent)
-        yield Searching(standalone)
-        search = partial(self._search, principal, question, standalone, findings=findings, trial=trial)
-        draft = await run_sync(search, collections, started)
+        documents = Documents(
+            self._database, self._searcher, principal, collections, without=trial.without if trial else ()
+        )
+        if self._understanding and self._understanding.is_small_talk(question):
+            understood = Understood(question, "chat")
+        else:
+            standalone = findings.standalone or await self.standalone(question, recent)
+            yield Searching(standalone)
+            understood = await self._understand(standalone, documents, findings)
+        begin = partial(self._reply if understood.intent == "chat" else self._search, question, understood, documents)
+        draft = await run_sync(partial(begin, started, findings=findings, keep=trial is None))
         yield Found(draft.passages, draft.answer_id)
         try:
             draft.instructions = instructions
@@ -145,37 +162,75 @@ class Answerer:
         rewrite = self._model().style == "write"
         return await condense(self._engine, question, history[-_HISTORY_TURNS:], rewrite=rewrite)
 
-    def _search(
+    async def _understand(self, standalone: str, documents: Documents, findings: Findings) -> Understood:
+        """Return what to search for; who brings passages along has done so by himself."""
+        if self._understanding is None or findings.hits or findings.record:
+            return Understood(standalone)
+        return await self._understanding.understand(standalone, documents)
+
+    def _reply(
         self,
-        principal: Principal,
         question: str,
-        standalone: str,
-        collections: Sequence[str] | None,
+        understood: Understood,
+        documents: Documents,
         started: float,
         *,
         findings: Findings,
-        trial: Trial | None,
+        keep: bool,
     ) -> Draft:
-        with self._database.reading() as session:
-            scope = readable_scope(session, principal, collections)
-        k = max(self._settings.passages, HITS_NEEDED)
-        result = self._searcher.search(scope, standalone, k=k, without=trial.without if trial else ())
+        """Return the draft of what is said to small talk, for which nothing is searched."""
+        return Draft(
+            principal=documents.principal,
+            question=question,
+            standalone=understood.question,
+            result=NOT_SEARCHED,
+            passages=(),
+            keep=keep,
+            read=ReadSentences((), None),
+            signs=Signs(None, None, alike=False),
+            evidence=0.0,
+            threshold=0.0,
+            started=started,
+            findings=findings,
+            answer_id=findings.answer_id or new_id("ans"),
+            model=self._model(),
+            understood=understood,
+            reply=reply_to(question, documents.names()),
+        )
+
+    def _search(
+        self,
+        question: str,
+        understood: Understood,
+        documents: Documents,
+        started: float,
+        *,
+        findings: Findings,
+        keep: bool,
+    ) -> Draft:
+        # The smallest models read no more of it, and quote one or two sentences in any case.
+        wide = understood.intent in ("aggregate", "compare") and self._model().style == "write"
+        limit = self._settings.passages * (_WIDER if wide else 1)
+        queries, scope = understood.queries, documents.scope()
+        k = max(limit, HITS_NEEDED)
+        found = search_several(self._searcher, scope, queries, k=k, without=documents.without)
         room = self._engine.max_model_len - self._settings.max_answer_tokens - _PROMPT_ROOM
         passages = pack(
-            findings.hits or result.hits,
-            limit=self._settings.passages,
+            findings.hits or found.hits,
+            limit=limit,
             budget=min(self._settings.max_context_tokens, room),
             count_tokens=self._engine.count_tokens,
         )
         threshold = ABSTAIN_BELOW if self._settings.abstain_below is None else self._settings.abstain_below
-        weighed = weigh(standalone, result, passages, self._encoder)
+        speaker = understood.speaker
+        weighed = weigh(queries[speaker].text, found.results[speaker], passages, self._encoder)
         draft = Draft(
-            principal=principal,
+            principal=documents.principal,
             question=question,
-            standalone=standalone,
-            result=result,
+            standalone=understood.question,
+            result=replace(found.results[0], timings=found.timings),
             passages=passages,
-            keep=trial is None,
+            keep=keep,
             read=weighed.read,
             signs=weighed.signs,
             evidence=weighed.strength,
@@ -184,6 +239,7 @@ class Answerer:
             findings=findings,
             answer_id=findings.answer_id or new_id("ans"),
             model=self._model(),
+            understood=understood,
         )
         draft.clock("search")
         return draft
@@ -207,6 +263,8 @@ class Answerer:
             tokens=draft.tokens,
             finish_reason=draft.finish_reason,
         )
+        if not draft.understood.is_plain:
+            record["understanding"] = draft.understood.record()
         if draft.findings.record:
             record["agent"] = {**draft.findings.record, "notes": list(draft.findings.notes)}
         answer = Answer(

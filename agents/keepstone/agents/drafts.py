@@ -9,6 +9,7 @@ from typing import Final
 from keepstone.agents.evidence import Signs
 from keepstone.agents.quotes import ReadSentences
 from keepstone.agents.types import AnsweringModel, Claim, Findings, Outcome, Passage
+from keepstone.agents.understanding.understanding import Understood
 from keepstone.platform.access import Principal
 from keepstone.retrieval.search import SearchResult
 
@@ -16,6 +17,18 @@ _DECLINED: Final = {
     "zh": "文档中没有找到这个问题的答案。",
     "en": "I could not find this in the documents.",
 }
+
+NOT_SEARCHED: Final = SearchResult(
+    hits=(),
+    query_language=None,
+    dense_weight=0.0,
+    timings={},
+    index_seq={},
+    encoders={},
+    reranker=None,
+    explanations=(),
+)
+"""The result of small talk."""
 
 
 @dataclass(slots=True)
@@ -36,6 +49,9 @@ class Draft:
     answer_id: str
     model: AnsweringModel
     """The one that writes it; until it begins to, the one that would."""
+    understood: Understood
+    reply: str = ""
+    """What is said without any documents; empty where they are asked."""
     instructions: str = ""
     content: str = ""
     claims: list[Claim] = field(default_factory=list)

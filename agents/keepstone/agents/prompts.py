@@ -28,7 +28,7 @@ _CONDENSE = (
     "Rewrite the user's last message as one question that can be understood without the conversation. Keep its "
     "language. Write only the question."
 )
-_FENCE = re.compile(r"<\s*/?\s*passage", re.IGNORECASE)
+_FENCE = re.compile(r"<\s*/?\s*(?:passage|question)", re.IGNORECASE)
 
 
 def write_prompt(
@@ -51,7 +51,7 @@ def wishes(instructions: str) -> str:
 
 def choose_prompt(question: str, sentences: Sequence[str]) -> tuple[Message, ...]:
     """Return the prompt by which a model too small to write points at the sentences that answer."""
-    shown = "\n".join(f"{number}. {_fenced(sentence)}" for number, sentence in enumerate(sentences, 1))
+    shown = "\n".join(f"{number}. {fenced(sentence)}" for number, sentence in enumerate(sentences, 1))
     return (Message("system", _CHOOSE), Message("user", f"{shown}\n\nQuestion: {question}"))
 
 
@@ -64,17 +64,17 @@ def condense_prompt(question: str, history: Sequence[Message]) -> tuple[Message,
 def show_passages(passages: Sequence[Passage]) -> str:
     """Return passages as prompts show them: numbered, labelled, and between fences that they cannot close."""
     return "\n".join(
-        f'<passage id="{passage.number}" from="{_fenced(passage.hit.context or passage.hit.document_name)}">\n'
-        f"{_fenced(passage.text)}\n</passage>"
+        f'<passage id="{passage.number}" from="{fenced(passage.hit.context or passage.hit.document_name)}">\n'
+        f"{fenced(passage.text)}\n</passage>"
         for passage in passages
     )
 
 
 def _asked(question: str, passages: Sequence[Passage], notes: Sequence[str]) -> Message:
-    worked_out = "\n\nWorked out already, and right:\n" + "\n".join(map(_fenced, notes)) if notes else ""
+    worked_out = "\n\nWorked out already, and right:\n" + "\n".join(map(fenced, notes)) if notes else ""
     return Message("user", f"{show_passages(passages)}{worked_out}\n\nQuestion: {question}")
 
 
-def _fenced(text: str) -> str:
+def fenced(text: str) -> str:
     """Return text that cannot close the fence it stands in."""
     return _FENCE.sub(lambda match: match.group().replace("<", "‹"), text).replace('"', "'")

@@ -28,6 +28,7 @@ from pydantic_settings import SettingsError as SourceError
 
 from keepstone.platform.errors import SettingsError, did_you_mean
 from keepstone.platform.model_settings import EncoderSettings, EngineSettings, Section
+from keepstone.platform.understanding_settings import UnderstandingSettings
 
 _PREFIX = "KEEPSTONE_"
 # Read elsewhere than in the settings tree, so they are no typing errors.
@@ -271,6 +272,7 @@ class Settings(BaseSettings):
     fetch: FetchSettings = FetchSettings()
     indexes: IndexSettings = IndexSettings()
     search: SearchSettings = SearchSettings()
+    understanding: UnderstandingSettings = UnderstandingSettings()
     answering: AnsweringSettings = AnsweringSettings()
     agent: AgentSettings = AgentSettings()
     mcp: McpSettings = McpSettings()

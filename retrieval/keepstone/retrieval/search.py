@@ -11,7 +11,7 @@ each, and what they find is made comparable before it is fused.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby, islice
 from types import MappingProxyType
@@ -28,7 +28,7 @@ from keepstone.platform.settings import SearchSettings
 from keepstone.retrieval import fusion
 from keepstone.retrieval.analysis import tokens
 from keepstone.retrieval.embeddings import batched
-from keepstone.retrieval.encoder import knows_language
+from keepstone.retrieval.encoder import Encoder, knows_language
 from keepstone.retrieval.encoders import Encoders
 from keepstone.retrieval.explain import Explanation, explain
 from keepstone.retrieval.filters import Where, matching_chunks
@@ -135,6 +135,7 @@ class Searcher:
         reranker: str | None = None,
         explained: bool = False,
         widened: bool = True,
+        vector: Callable[[Encoder], NDArray[np.float32]] | None = None,
     ) -> SearchResult:
         """Find the passages that answer a question best.
 
@@ -152,6 +153,7 @@ class Searcher:
             reranker: name of a reranker, or `off`; by default as for `candidates`.
             explained: whether to tell the place of each hit at every stage.
             widened: whether passages are read with what their chunker put around them, instead of as they were found.
+            vector: gives the query's vector under an encoder; by default that of its text.
 
         Raises:
             InvalidInput: the query is empty, k is not positive, or `where` asks for what cannot be known.
@@ -183,7 +185,8 @@ class Searcher:
         for version in dict.fromkeys(index.encoder_version for index in indexes):
             known = self._encoders.get(version)
             weight = meaning if knows_language(known, language) else 0.0
-            questions[version] = _Question(known.encode_query(query), terms, count, weight, exact, hidden, allowed)
+            meant = vector(known) if vector else known.encode_query(query)
+            questions[version] = _Question(meant, terms, count, weight, exact, hidden, allowed)
         clock.lap("encode")
         pool, scores = _fused([(index, questions[index.encoder_version]) for index in indexes], clock)
         best = fusion.order(scores, pool.ids).tolist()

@@ -144,6 +144,13 @@ class SentenceEncoder:
         vector: NDArray[np.float32] = loaded.forward(batch, loaded.query_prompt_tokens)[0]
         return vector
 
+    def encode_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return the vectors of some questions, read at once: shape (n, d), unit length."""
+        loaded = self._loaded
+        encodings = loaded.tokenize([loaded.query_prompt + text for text in texts])
+        batch = padded([*range(len(texts))], [each.ids for each in encodings], loaded.pad_id)
+        return loaded.forward(batch, loaded.query_prompt_tokens)
+
     def encode_query_tokens(self, text: str) -> NDArray[np.float32]:
         """Return the vectors of a question's tokens without special ones and prompt: shape (t, d), unit length."""
         loaded = self._loaded

@@ -8,6 +8,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from keepstone.platform.serving.scripted import ScriptedEngine
 from keepstone.ui.runtime import Runtime
 from tests.stack import admin, ingest
 from tests.ui.served import client_of, key_of
@@ -89,3 +90,24 @@ async def test_search_explains_filters_and_takes_a_reranker(client: httpx.AsyncC
     assert (await client.post("/v1/search", json=asked | {"filter": {"product": "lamp"}})).json()["hits"] == []
     assert (await client.post("/v1/search", json=asked | {"filter": {"product": {}}})).status_code == 400
     assert (await client.post("/v1/search", json=asked | {"reranker": "unheard-of"})).status_code in (404, 503)
+
+
+async def test_a_search_may_be_understood(client: httpx.AsyncClient, runtime: Runtime, engine: ScriptedEngine) -> None:
+    """Further queries are told with what they found; without being asked for, there are none."""
+    ingest(
+        runtime, admin(runtime), "shop", {f"{each}.txt": f"The {each} is sold.".encode() for each in ("pump", "lamp")}
+    )
+    asked = {"query": "Who sells the pump?", "collections": ["shop"], "k": 2}
+    assert "understanding" not in (await client.post("/v1/search", json=asked)).json()
+    engine.enqueue('{"queries": ["pump seller", "pump shop", "pump dealer"]}')
+    answer = (await client.post("/v1/search", json=asked | {"understand": ["multi_query"]})).json()
+    told = answer["understanding"]
+    assert [each["text"] for each in told["queries"]] == ["pump seller", "pump shop", "pump dealer"]
+    assert told["outcomes"] == {"multi_query": "used"}
+    assert [len(ranks) for ranks in told["ranks"]] == [4] * len(answer["hits"])
+    engine.enqueue("no JSON")
+    plain = (await client.post("/v1/search", json=asked | {"understand": ["multi_query"]})).json()
+    assert plain["understanding"]["outcomes"] == {"multi_query": "unusable"}
+    assert (await client.post("/v1/search", json=asked | {"understand": ["magic"]})).status_code == 400
+    elsewhere = asked | {"collections": ["nowhere"], "understand": ["multi_query"]}
+    assert (await client.post("/v1/search", json=elsewhere)).status_code == 404

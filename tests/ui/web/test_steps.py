@@ -18,7 +18,7 @@ from keepstone.platform.serving.engine import ChatRequest, Message, Reply
 from keepstone.platform.serving.scripted import ScriptedEngine
 from keepstone.ui.runtime import Runtime
 from keepstone.ui.web.asking import Asking, Progress, Question
-from keepstone.ui.web.steps import CallView, Steps, StepView, doing, render_steps, steps_of, with_event
+from keepstone.ui.web.steps import CallView, Steps, StepView, doing, render_queries, render_steps, steps_of, with_event
 from keepstone.ui.web.turns import load_turns
 from tests.ui.web.conftest import ANSWER
 
@@ -98,7 +98,7 @@ async def test_stopping_cancels_the_run(
     asking, asked = Asking(runtime), asked_of(runtime, ann)
     asking.start(asked)
     async for each in followed(asking, asked):
-        if each.view and each.view.steps and each.view.steps[0].calls[0].seen:
+        if each.view and any(call.seen for step in each.view.steps for call in step.calls):
             asking.stop(ann, asked.conversation_id)
     run = runtime.agent.recent(ann, 1)[0]
     assert run.state == "cancelled"
@@ -165,3 +165,15 @@ def test_hostile_steps_stay_text() -> None:
     assert "<img" not in shown
     assert shown.startswith('<details class="agent-steps"><summary>1 step: used &lt;img')
     assert render_steps(()) is None
+
+
+def test_sub_questions_are_folded_and_never_more_than_text() -> None:
+    record = {
+        "understanding": {"queries": [{"text": "<b>Who leads Corvan?</b>"}, {"text": "x", "supposed": "made up"}]}
+    }
+    shown = str(render_queries(record))
+    assert "<details" in shown
+    assert "1 more question<" in shown
+    assert "&lt;b&gt;Who leads Corvan?" in shown
+    assert "made up" not in shown
+    assert render_queries({}) is None

@@ -17,6 +17,7 @@ from keepstone.agents.conversations import Conversations
 from keepstone.agents.react.runs import AgentRuns
 from keepstone.agents.react.types import Budget
 from keepstone.agents.tools.standard import STANDARD_TOOLS
+from keepstone.agents.understanding.understanding import Understanding
 from keepstone.platform.blobs import BlobStore
 from keepstone.platform.database import Database
 from keepstone.platform.fetching import Fetcher
@@ -91,6 +92,7 @@ class Runtime:
     adoption: Adoption
     tuning: Tuning
     improvements: Improvements
+    understanding: Understanding
     answerer: Answerer
     agent: AgentRuns
     foreign_tools: ForeignTools | None
@@ -308,6 +310,7 @@ def _build(ground: Ground, encoder: Encoder | Encoders | None, resources: ExitSt
     resources.callback(upkeep.stop)
     upkeep.start()
     jobs.launch()
+    understanding = Understanding(engine, model, encoders.default, settings.understanding)
     answerer = Answerer(
         database=database,
         searcher=searcher,
@@ -315,6 +318,7 @@ def _build(ground: Ground, encoder: Encoder | Encoders | None, resources: ExitSt
         engine=engine,
         model=model,
         settings=settings.answering,
+        understanding=understanding,
     )
     foreign_tools = _foreign_tools(settings)
     agent = AgentRuns(
@@ -360,6 +364,7 @@ def _build(ground: Ground, encoder: Encoder | Encoders | None, resources: ExitSt
         adoption=adoption,
         tuning=tuning,
         improvements=improvements,
+        understanding=understanding,
         answerer=answerer,
         agent=agent,
         foreign_tools=foreign_tools,

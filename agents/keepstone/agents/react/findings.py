@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
@@ -16,9 +15,9 @@ from keepstone.agents.tools.base import ToolContext
 from keepstone.agents.types import Findings
 from keepstone.platform.errors import NotFound
 from keepstone.retrieval.hits import without_repeats
+from keepstone.retrieval.several import reciprocal_ranks
 from keepstone.retrieval.types import Hit
 
-_RANK_CONSTANT: Final = 60
 _RETURNED_CHARS: Final = 2000
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
@@ -58,12 +57,9 @@ def _returned(state: RunState, functions: Collection[str]) -> Iterator[str]:
 
 
 def _hits(state: RunState, context: ToolContext) -> tuple[Hit, ...]:
-    scores: dict[int, float] = defaultdict(float)
-    best: dict[int, list[Any]] = {}
-    for ranking in found_in(state.steps):
-        for rank, row in enumerate(ranking, 1):
-            scores[row[0]] += 1.0 / (_RANK_CONSTANT + rank)
-            best.setdefault(row[0], row)
+    rankings = list(found_in(state.steps))
+    scores = reciprocal_ranks([row[0] for row in ranking] for ranking in rankings)
+    best = {row[0]: row for ranking in reversed(rankings) for row in ranking}
     if not scores:
         return ()
     try:

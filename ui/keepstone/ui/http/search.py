@@ -7,10 +7,15 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
+from starlette.concurrency import run_in_threadpool
 
-from keepstone.platform.access import readable_scope
+from keepstone.agents.understanding.base import Documents
+from keepstone.agents.understanding.understanding import Understood
 from keepstone.platform.errors import InvalidInput
+from keepstone.platform.understanding_settings import UnderstandingTechnique
+from keepstone.retrieval.several import search_several
 from keepstone.ui.http.dependencies import CurrentPrincipal, TheRuntime
+from keepstone.ui.runtime import Runtime
 
 router = APIRouter(prefix="/v1", tags=["search"])
 
@@ -27,33 +32,53 @@ class Query(BaseModel, extra="forbid"):
     """Only documents of which this is known: under each name a value, or a list of values."""
     reranker: Annotated[str, Field(max_length=200)] | None = None
     """`off`, `late`, `cosine`, or the name of an installed one; null takes that of the settings."""
+    understand: Annotated[list[UnderstandingTechnique], Field(max_length=10)] = []
+    """Ways to make further queries of it, as the setting `understanding.techniques` names them."""
     explain: bool = False
     """Whether to tell score and place of each hit at every stage."""
 
 
 @router.post("/search")
-def search(asked: Query, principal: CurrentPrincipal, runtime: TheRuntime) -> dict[str, Any]:
+async def search(asked: Query, principal: CurrentPrincipal, runtime: TheRuntime) -> dict[str, Any]:
     """Find passages by meaning and by words."""
     if not asked.query.strip():
         raise InvalidInput("The query is empty", fix="Say what to look for")
-    with runtime.database.reading() as session:
-        principal.needs_scope("read")
-        scope = readable_scope(session, principal, asked.collections)
-    result = runtime.searcher.search(
-        scope, asked.query, k=asked.k, where=asked.filter, reranker=asked.reranker, explained=asked.explain
+    principal.needs_scope("read")
+    documents = Documents(runtime.database, runtime.searcher, principal, asked.collections)
+    understood = Understood(asked.query)
+    if asked.understand:
+        await run_in_threadpool(documents.scope)
+        understood = await runtime.understanding.understand(asked.query, documents, asked.understand)
+    return await run_in_threadpool(_found, asked, documents, understood, runtime)
+
+
+def _found(asked: Query, documents: Documents, understood: Understood, runtime: Runtime) -> dict[str, Any]:
+    found = search_several(
+        runtime.searcher,
+        documents.scope(),
+        understood.queries,
+        k=asked.k,
+        where=asked.filter,
+        reranker=asked.reranker,
+        explained=asked.explain,
     )
+    # What the question itself found tells how; its explanations are those of the hits that it has.
+    result = found.results[0]
     explained: dict[str, Any] = {}
     if asked.explain:
+        shown = {hit.chunk_id for hit in found.hits}
         explained = {
-            "explanations": [asdict(each) for each in result.explanations],
+            "explanations": [asdict(each) for each in result.explanations if each.chunk_id in shown],
             "dense_weight": result.dense_weight,
         }
+    if asked.understand:
+        explained["understanding"] = understood.record() | {"ranks": found.ranks}
     return {
         "hits": [
             asdict(hit) | {"url": f"/v1/documents/{hit.document_id}/passage?start={hit.start}&end={hit.end}"}
-            for hit in result.hits
+            for hit in found.hits
         ],
         "query_language": result.query_language,
         "reranker": result.reranker,
-        "timings_ms": dict(result.timings),
+        "timings_ms": dict(found.timings),
     } | explained

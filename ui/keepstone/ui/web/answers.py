@@ -9,7 +9,7 @@ from typing import Any, Final
 from keepstone.agents.types import Answer, Claim, Outcome, Passage
 from keepstone.ui.web.markup import Mark, Markup, action, element, icon, join, markdown
 from keepstone.ui.web.provenance import render_provenance
-from keepstone.ui.web.steps import Steps, render_steps
+from keepstone.ui.web.steps import Steps, render_queries, render_steps
 
 UNSUPPORTED: Final = "No passage in the documents supports this sentence"
 _QUOTE_CHARS: Final = 220
@@ -118,7 +118,7 @@ def render_text(view: AnswerView) -> Markup:
         class_="answer-text" if view.outcome else "answer-text writing",
         dir="auto",
     )
-    return join([render_steps(view.steps), text])
+    return join([render_steps(view.steps), render_queries(view.record), text])
 
 
 def _declined(view: AnswerView) -> Markup:
@@ -127,6 +127,7 @@ def _declined(view: AnswerView) -> Markup:
     return join(
         [
             render_steps(view.steps),
+            render_queries(view.record),
             badge,
             element("div", markdown(view.content), class_="answer-text", dir="auto"),
             closest,

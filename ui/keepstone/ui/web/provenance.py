@@ -8,7 +8,7 @@ from typing import Any, Final
 from keepstone.ui.web.markup import Markup, element
 
 # Passages, claims and steps are shown by the answer itself.
-_SHOWN_ELSEWHERE: Final = frozenset({"passages", "claims", "agent.steps"})
+_SHOWN_ELSEWHERE: Final = frozenset({"passages", "claims", "agent.steps", "understanding.queries"})
 _LABELS: Final = {
     "versions.model": "Language model",
     "versions.model_version": "Model version",
@@ -24,6 +24,11 @@ _LABELS: Final = {
     "tokens.prompt": "Tokens read",
     "tokens.completion": "Tokens written",
     "finish_reason": "Why the model ended",
+    "understanding.intent": "Kind of question",
+    "understanding.outcomes": "Ways to understand it",
+    "understanding.tokens": "Tokens of each",
+    "understanding.timings_ms": "Milliseconds of each",
+    "understanding.prompts": "Their prompt version",
     "agent.run_id": "The agent's run",
     "agent.prompt": "The agent's prompt version",
     "agent.ended": "Why the agent went on to the answer",

@@ -92,6 +92,16 @@ def render_steps(steps: Steps) -> Markup | None:
     return element("details", element("summary", summary), listed, class_="agent-steps")
 
 
+def render_queries(record: Mapping[str, Any]) -> Markup | None:
+    """Return what else was asked to answer a question, folded, from its provenance record; None where nothing was."""
+    queries = [each["text"] for each in record.get("understanding", {}).get("queries", ()) if not each.get("supposed")]
+    if not queries:
+        return None
+    count = f"Also searched for {len(queries)} more question{'s' if len(queries) != 1 else ''}"
+    listed = element("ol", *(element("li", each, dir="auto") for each in queries))
+    return element("details", element("summary", count), listed, class_="agent-steps")
+
+
 def _step(step: StepView) -> Markup:
     thought = element("p", step.thought, class_="thought", dir="auto") if step.thought else None
     return join([thought, *(_call(call) for call in step.calls)])
