@@ -163,19 +163,26 @@ async def test_an_engine_that_is_down_leaves_the_question(documents: Documents, 
     assert understood.outcomes == {name: "failed"}
 
 
-async def test_a_slow_model_keeps_what_it_made(runtime: Runtime, documents: Documents) -> None:
-    class Slow(ScriptedEngine):
-        async def chat(self, request: ChatRequest) -> Any:
-            if len(self.history) == 1:
-                await asyncio.Event().wait()
-            return await super().chat(request)
+async def test_what_was_made_before_the_time_is_up_counts(documents: Documents) -> None:
+    def late(_: ChatRequest) -> str:
+        raise TimeoutError
 
-    engine = Slow([json.dumps({"known": "", "next": "Who leads Corvan?"})])
-    model = AnsweringModel("scripted", "1", "write")
-    understanding = Understanding(engine, lambda: model, ENGLISH_ONLY, UnderstandingSettings(max_seconds=0.5))
-    understood = await understanding.understand(QUESTION, documents, ["decomposition"])
+    understood = await understand(
+        documents, [json.dumps({"known": "", "next": "Who leads Corvan?"}), late], "decomposition"
+    )
     assert texts(understood) == [QUESTION, "Who leads Corvan?"]
     assert understood.outcomes == {"decomposition": "too_slow"}
+
+
+async def test_a_model_that_never_answers_leaves_the_question(documents: Documents) -> None:
+    class Silent(ScriptedEngine):
+        async def chat(self, request: ChatRequest) -> Any:
+            await asyncio.Event().wait()
+
+    model = AnsweringModel("scripted", "1", "write")
+    understanding = Understanding(Silent(), lambda: model, ENGLISH_ONLY, UnderstandingSettings(max_seconds=0.1))
+    understood = await understanding.understand(QUESTION, documents, ["hyde"])
+    assert (texts(understood), understood.outcomes) == ([QUESTION], {"hyde": "too_slow"})
 
 
 async def test_what_is_read_cannot_close_its_fence(documents: Documents) -> None:
