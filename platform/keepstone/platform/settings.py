@@ -136,9 +136,11 @@ class FetchSettings(Section):
 class IndexSettings(Section):
     """Where the search indexes are kept. They are derived from the database, and are built anew where this changes."""
 
-    vectors: Literal["hnsw", "pgvector"] = "hnsw"
-    """`hnsw`: in the memory of the app, with a snapshot in the home folder. `pgvector`: in the PostgreSQL of
-    `database.url`, which needs pgvector 0.8 or later; all apps on it share one index."""
+    vectors: Literal["hnsw", "int8", "binary", "pgvector"] = "hnsw"
+    """`hnsw`: in the memory of the app, with a snapshot in the home folder. `int8`, `binary`: in the home folder, and
+    in memory a byte or a bit for each number, all of which every search looks through: for many vectors in little
+    memory, where answers may take longer. `pgvector`: in the PostgreSQL of `database.url`, which needs pgvector 0.8 or
+    later; all apps on it share one index."""
     words: Literal["tantivy", "postgres"] = "tantivy"
     """`tantivy`: in the home folder. `postgres`: in the PostgreSQL of `database.url`, shared likewise."""
 

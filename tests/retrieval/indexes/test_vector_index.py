@@ -15,9 +15,11 @@ from keepstone.platform.errors import StorageFull
 from keepstone.retrieval.indexes import hnsw
 from keepstone.retrieval.indexes.backends import IndexKey
 from keepstone.retrieval.indexes.base import UNBUILT, Position, VectorIndex
+from keepstone.retrieval.indexes.codes import BinaryCodes, Int8Codes
 from keepstone.retrieval.indexes.hnsw import HnswIndex
 from keepstone.retrieval.indexes.pgvector import PgvectorIndex
 from keepstone.retrieval.indexes.postgres_backend import PostgresBackend
+from keepstone.retrieval.indexes.scan import ScanIndex
 
 _DIMENSION = 16
 
@@ -44,7 +46,21 @@ def make_pgvector(postgres_backend: PostgresBackend) -> Callable[[], PgvectorInd
     return lambda: postgres_backend.vectors(IndexKey("col", "hash-16"), "hash-16@1", _DIMENSION)
 
 
-@pytest.fixture(params=["hnsw", pytest.param("pgvector", marks=pytest.mark.postgres)])
+@pytest.fixture
+def make_int8(tmp_path: Path) -> Callable[[], ScanIndex]:
+    """Open the index in the test's folder, again and again."""
+    return lambda: ScanIndex(tmp_path / "index", dimension=_DIMENSION, encoder="hash-16@1", codes=Int8Codes(_DIMENSION))
+
+
+@pytest.fixture
+def make_binary(tmp_path: Path) -> Callable[[], ScanIndex]:
+    """Open the index in the test's folder, again and again."""
+    return lambda: ScanIndex(
+        tmp_path / "index", dimension=_DIMENSION, encoder="hash-16@1", codes=BinaryCodes(_DIMENSION)
+    )
+
+
+@pytest.fixture(params=["hnsw", "int8", "binary", pytest.param("pgvector", marks=pytest.mark.postgres)])
 def make(request: pytest.FixtureRequest) -> Callable[[], VectorIndex]:
     """Open the same index again and again; each implementation in turn."""
     made: Callable[[], VectorIndex] = request.getfixturevalue(f"make_{request.param}")

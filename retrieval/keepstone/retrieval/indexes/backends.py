@@ -12,21 +12,24 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 from keepstone.platform.database import Database
 from keepstone.platform.settings import IndexSettings
 from keepstone.retrieval.indexes.base import LexicalIndex, VectorIndex
 from keepstone.retrieval.indexes.bm25 import Bm25Index
+from keepstone.retrieval.indexes.codes import BinaryCodes, Codes, Int8Codes
 from keepstone.retrieval.indexes.collection import CollectionIndex
 from keepstone.retrieval.indexes.hnsw import HnswIndex
+from keepstone.retrieval.indexes.scan import ScanIndex
 
+_CODES: Final[Mapping[str, Callable[[int], Codes]]] = {"int8": Int8Codes, "binary": BinaryCodes}
 # For each choice of `indexes.vectors` that of `indexes.words` which names the same backend.
-_SAME_BACKEND = {"hnsw": "tantivy", "pgvector": "postgres"}
+_SAME_BACKEND = {"hnsw": "tantivy", "int8": "tantivy", "binary": "tantivy", "pgvector": "postgres"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,18 +69,22 @@ class Backend(Protocol):
 
 
 class FolderBackend:
-    """Files of one process: hnswlib and tantivy.
+    """Files of one process: hnswlib, or codes in memory, and tantivy.
 
     Args:
         folder: where they are, `COLLECTION/ENCODER/`.
         ef_search: breadth of the vector search.
+        codes: what is kept of vectors in memory to look through; None: whole vectors in a graph.
     """
 
-    def __init__(self, folder: Path, *, ef_search: int = 128) -> None:
-        self._folder, self._ef_search = folder, ef_search
+    def __init__(self, folder: Path, *, ef_search: int = 128, codes: Callable[[int], Codes] | None = None) -> None:
+        self._folder, self._ef_search, self._codes = folder, ef_search, codes
 
-    def vectors(self, key: IndexKey, version: str, dimension: int) -> HnswIndex:
+    def vectors(self, key: IndexKey, version: str, dimension: int) -> VectorIndex:
         """Open the vectors of an index."""
+        if self._codes is not None:
+            codes = self._codes(dimension)
+            return ScanIndex(self._path(key), dimension=dimension, encoder=version, codes=codes)
         return HnswIndex(self._path(key), dimension=dimension, encoder=version, ef_search=self._ef_search)
 
     def words(self, key: IndexKey) -> Bm25Index:
@@ -167,6 +174,8 @@ def open_store(settings: IndexSettings, database: Database, folder: Path, *, ef_
 def _backend(name: str, database: Database, folder: Path, ef_search: int) -> Backend:
     if name in ("hnsw", "tantivy"):
         return FolderBackend(folder, ef_search=ef_search)
+    if name in _CODES:
+        return FolderBackend(folder, codes=_CODES[name])
     if name in ("pgvector", "postgres"):
         from keepstone.retrieval.indexes.postgres_backend import PostgresBackend
 

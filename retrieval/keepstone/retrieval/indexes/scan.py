@@ -2,7 +2,7 @@
 
 index = ScanIndex(folder, dimension=384, encoder=encoder.version, codes=BinaryCodes(384))
 
-It takes a fraction of the memory of `HnswIndex` (a byte or a bit per number instead of four bytes and links, twice over)
+It takes a fraction of the memory of `HnswIndex` (a byte or a bit per number instead of six bytes and links)
 and finds what is allowed at any selectivity, but its searches take longer the more vectors there are.
 
 Vectors are written in place; `save` writes which row is whose. After a kill rows may hold later vectors than the
@@ -56,7 +56,8 @@ class ScanIndex:
         self._file = VectorFile(folder / _VECTORS, dimension)
         self._position = self._durable = UNBUILT
         self._unsaved = False
-        self._set_ids(np.empty(0, dtype=np.int64))
+        self._ids: NDArray[np.int64] = np.empty(0, dtype=np.int64)
+        self._set_ids(self._ids)
         self._load()
 
     @property
@@ -226,7 +227,7 @@ class ScanIndex:
         """Encode the vectors of the file.
 
         Raises:
-            ValueError: the file is too short, or holds something else than unit vectors.
+            ValueError: the file is too short, or holds what no unit vectors are.
         """
         if len(rows) and rows[-1] >= len(self._file):
             raise ValueError("the vectors were cut off")
@@ -234,7 +235,7 @@ class ScanIndex:
         for start in range(0, len(rows), _BLOCK):
             some = rows[start : start + _BLOCK]
             vectors = self._file.read(some)
-            if not np.allclose((vectors * vectors).sum(axis=1), 1.0, atol=0.01):
+            if not ((vectors * vectors).sum(axis=1) < 1.01).all():
                 raise ValueError("the vectors are damaged")
             self._codes.put(some, vectors)
 
