@@ -91,7 +91,7 @@ def install_packages(*, dev: bool) -> None:
     constraints = ROOT / "constraints" / ("cuda.txt" if gpu else "cpu.txt")
     arguments = ["--constraint", str(constraints), *([] if gpu else torch_arguments())]
     arguments += ["--group", f"{ROOT / 'pyproject.toml'}:dev"] if dev else []
-    arguments += ["--editable", f"{ROOT}[postgres]" if dev else str(ROOT)]
+    arguments += ["--editable", f"{ROOT}[milvus,postgres]" if dev else str(ROOT)]
     if INSTALLING.exists():
         forget_half_installed(site_packages())
     INSTALLING.touch()

@@ -1,7 +1,8 @@
 """What every test stands on: a clean environment, no network beyond loopback, and fresh databases.
 
 Fixtures: `database` (SQLite, upgraded), `both_databases` (the test runs on SQLite and on PostgreSQL), and the URLs of
-fresh, empty databases: `sqlite_url`, `postgres_url`, `both_urls`. `browser` is in tests/browser.py.
+fresh, empty databases: `sqlite_url`, `postgres_url`, `both_urls`. `milvus` is a Milvus server. `browser` is in
+tests/browser.py.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import pytest
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
+from benchmarks.parts.milvus_lite import MilvusLite
 from keepstone.platform.database import Database
 
 pytest_plugins = ["tests.browser"]
@@ -107,6 +109,15 @@ def database(sqlite_url: str) -> Iterator[Database]:
 def both_databases(both_urls: str) -> Iterator[Database]:
     """Run the test twice, with an upgraded database of each kind."""
     yield from _upgraded(both_urls)
+
+
+@pytest.fixture(scope="session")
+def milvus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MilvusLite]:
+    """Start one Milvus for all tests; skips where the package milvus-lite is missing."""
+    pytest.importorskip("milvus_lite")
+    server = MilvusLite(tmp_path_factory.mktemp("milvus"))
+    yield server
+    server.kill()
 
 
 def _upgraded(url: str) -> Iterator[Database]:

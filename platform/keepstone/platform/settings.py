@@ -136,13 +136,31 @@ class FetchSettings(Section):
 class IndexSettings(Section):
     """Where the search indexes are kept. They are derived from the database, and are built anew where this changes."""
 
-    vectors: Literal["hnsw", "int8", "binary", "pgvector"] = "hnsw"
+    vectors: Literal["hnsw", "int8", "binary", "pgvector", "milvus"] = "hnsw"
     """`hnsw`: in the memory of the app, with a snapshot in the home folder. `int8`, `binary`: in the home folder, and
     in memory a byte or a bit for each number, all of which every search looks through: for many vectors in little
     memory, where answers may take longer. `pgvector`: in the PostgreSQL of `database.url`, which needs pgvector 0.8 or
-    later; all apps on it share one index."""
-    words: Literal["tantivy", "postgres"] = "tantivy"
-    """`tantivy`: in the home folder. `postgres`: in the PostgreSQL of `database.url`, shared likewise."""
+    later; all apps on it share one index. `milvus`: on a Milvus server or cluster, version 2.5 or later, shared
+    likewise."""
+    words: Literal["tantivy", "postgres", "milvus"] = "tantivy"
+    """`tantivy`: in the home folder. `postgres`: in the PostgreSQL of `database.url`, shared likewise.
+    `milvus`: on a Milvus server or cluster."""
+    milvus_url: str = "http://127.0.0.1:19530"
+    """Where Milvus listens, `http://` or `https://`; a path names one of its databases."""
+    milvus_token: SecretStr | None = None
+    """`user:password` of an account there, or an API key."""
+    milvus_prefix: str = Field(default="keepstone", pattern=r"^[A-Za-z][A-Za-z0-9]{0,31}$")
+    """Begins the names of our collections there. Installations that share a database of Milvus need different ones:
+    each drops what begins with its own and belongs to none of its indexes."""
+    milvus_timeout_s: float = Field(default=30, gt=0)
+    """How long a call to Milvus may take."""
+
+    @field_validator("milvus_url")
+    @classmethod
+    def _check_url(cls, url: str) -> str:
+        if not re.fullmatch(r"https?://[^/\s@?#]+(/\w*)?", url):
+            raise ValueError("no address such as http://127.0.0.1:19530; credentials belong in indexes.milvus_token")
+        return url
 
 
 class SearchSettings(Section):

@@ -74,6 +74,9 @@ def index(make: Callable[[], VectorIndex]) -> VectorIndex:
 
 @pytest.mark.contract
 class TestVectorIndexContract:
+    divisor = 1
+    """Of the larger numbers of vectors, for indexes that take long to fill."""
+
     def test_a_new_index_is_unbuilt_and_finds_nothing(self, index: VectorIndex) -> None:
         assert index.position == index.durable_position == UNBUILT
         assert index.count == 0
@@ -82,7 +85,7 @@ class TestVectorIndexContract:
         assert index.ids().tolist() == []
 
     def test_finds_what_exact_search_finds(self, index: VectorIndex) -> None:
-        vectors = _vectors(range(10, 2500))
+        vectors = _vectors(range(10, 2500 // self.divisor))
         index.apply([], vectors, Position(1))
         found = 0
         for question in _vectors(range(20), seed=1).values():
@@ -131,21 +134,23 @@ class TestVectorIndexContract:
 
     def test_places_of_removed_vectors_are_used_again(self, index: VectorIndex) -> None:
         """A collection that changes all the time must not grow all the time."""
-        index.apply([], _vectors(range(900)), Position(1))
+        size = 900 // self.divisor
+        index.apply([], _vectors(range(size)), Position(1))
         before = index.memory_bytes
         for turn in range(1, 6):
-            old, new = range((turn - 1) * 900, turn * 900), range(turn * 900, (turn + 1) * 900)
+            old, new = range((turn - 1) * size, turn * size), range(turn * size, (turn + 1) * size)
             index.apply(old, _vectors(new, seed=turn), Position(turn + 1))
         assert index.memory_bytes == before
-        assert index.ids().tolist() == list(range(4500, 5400))
+        assert index.ids().tolist() == list(range(5 * size, 6 * size))
         question = _vectors(range(1), seed=9)[0]
         assert index.search(question, 10).ids.tolist() == index.search(question, 10, exact=True).ids.tolist()
 
     def test_removing_nearly_all_leaves_the_rest_findable(self, index: VectorIndex) -> None:
-        vectors = _vectors(range(3000))
+        size = 3000 // self.divisor
+        vectors = _vectors(range(size))
         index.apply([], vectors, Position(1))
-        index.apply(range(2990), {}, Position(2))
-        assert set(index.search(vectors[0], 10).ids.tolist()) == set(range(2990, 3000))
+        index.apply(range(size - 10), {}, Position(2))
+        assert set(index.search(vectors[0], 10).ids.tolist()) == set(range(size - 10, size))
 
     def test_applying_twice_changes_nothing(self, index: VectorIndex) -> None:
         """After a kill the same changes come again."""
@@ -157,7 +162,7 @@ class TestVectorIndexContract:
 
     @pytest.mark.parametrize("allowed", [[], [5], [5, 99_999], list(range(0, 9000, 2))])
     def test_only_allowed_ids_are_found(self, index: VectorIndex, allowed: list[int]) -> None:
-        vectors = _vectors(range(9000))
+        vectors = _vectors(range(9000 // self.divisor))
         index.apply([], vectors, Position(1))
         found = index.search(vectors[1], 10, allowed=allowed).ids.tolist()
         assert set(found) <= set(allowed)

@@ -29,7 +29,13 @@ from keepstone.retrieval.indexes.scan import ScanIndex
 
 _CODES: Final[Mapping[str, Callable[[int], Codes]]] = {"int8": Int8Codes, "binary": BinaryCodes}
 # For each choice of `indexes.vectors` that of `indexes.words` which names the same backend.
-_SAME_BACKEND = {"hnsw": "tantivy", "int8": "tantivy", "binary": "tantivy", "pgvector": "postgres"}
+_SAME_BACKEND = {
+    "hnsw": "tantivy",
+    "int8": "tantivy",
+    "binary": "tantivy",
+    "pgvector": "postgres",
+    "milvus": "milvus",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,13 +171,13 @@ def open_store(settings: IndexSettings, database: Database, folder: Path, *, ef_
     Raises:
         SettingsError: the indexes are to be in PostgreSQL, and the database is not.
     """
-    vectors = _backend(settings.vectors, database, folder, ef_search)
+    vectors = _backend(settings.vectors, settings, database, folder, ef_search)
     if settings.words == _SAME_BACKEND[settings.vectors]:
         return IndexStore(vectors, vectors)
-    return IndexStore(vectors, _backend(settings.words, database, folder, ef_search))
+    return IndexStore(vectors, _backend(settings.words, settings, database, folder, ef_search))
 
 
-def _backend(name: str, database: Database, folder: Path, ef_search: int) -> Backend:
+def _backend(name: str, settings: IndexSettings, database: Database, folder: Path, ef_search: int) -> Backend:
     if name in ("hnsw", "tantivy"):
         return FolderBackend(folder, ef_search=ef_search)
     if name in _CODES:
@@ -180,4 +186,11 @@ def _backend(name: str, database: Database, folder: Path, ef_search: int) -> Bac
         from keepstone.retrieval.indexes.postgres_backend import PostgresBackend
 
         return PostgresBackend(database, ef_search=ef_search)
+    if name == "milvus":
+        from keepstone.retrieval.indexes.milvus import MilvusBackend
+        from keepstone.retrieval.indexes.milvus_server import MilvusServer
+
+        token = settings.milvus_token.get_secret_value() if settings.milvus_token else None
+        server = MilvusServer(settings.milvus_url, token=token, timeout_s=settings.milvus_timeout_s)
+        return MilvusBackend(server, settings.milvus_prefix, database, ef_search=ef_search)
     raise ValueError(f"no backend is called {name!r}")
