@@ -174,7 +174,8 @@ class SearchSettings(Section):
     """Breadth of the HNSW search: higher finds more of the true neighbours and takes longer."""
     reranker: str = "off"
     """What reads question and passages once more: `off`; `late`, late interaction between the encoder's token vectors;
-    `cosine`, the encoder's cosines alone; or the name of an installed reranker (`keepstone models list`)."""
+    `cosine`, the encoder's cosines alone; `llm`, the language model, which takes seconds; or the name of an installed
+    reranker (`keepstone models list`)."""
     rerank_candidates: int = Field(default=40, ge=1, le=200)
     """How many of the best passages the reranker reads."""
     rerank_weight: float = Field(default=0.5, ge=0, le=1)

@@ -40,6 +40,7 @@ from keepstone.retrieval.loaders.base import LoadLimits
 from keepstone.retrieval.loaders.worker import LoadPool
 from keepstone.retrieval.reindex import Reindexing
 from keepstone.retrieval.reranking import OFF, Reranker, Rerankers, open_reranker
+from keepstone.retrieval.reranking.listwise import ListwiseReranker
 from keepstone.retrieval.search import Searcher
 from keepstone.retrieval.upkeep import Upkeep
 from keepstone.retrieval.url_encoder import UrlEncoder
@@ -176,7 +177,8 @@ def _build(ground: Ground, encoder: Encoder | Encoders | None, resources: ExitSt
         ef_search=settings.search.ef_search,
     )
     resources.callback(indexes.close)
-    rerankers = _rerankers(settings, registry, encoders)
+    listwise = ListwiseReranker(connect, lambda: f"{model().name}@{model().version}")
+    rerankers = _rerankers(settings, registry, encoders, listwise)
     searcher = Searcher(database, encoders, indexes, settings.search, rerankers)
     library = Library(
         database,
@@ -391,7 +393,9 @@ def _encoders(settings: Settings, registry: ModelRegistry, given: Encoder | Enco
     return Encoders(given or configured_encoder(registry, settings.encoder), load)
 
 
-def _rerankers(settings: Settings, registry: ModelRegistry, encoders: Encoders) -> Rerankers:
+def _rerankers(
+    settings: Settings, registry: ModelRegistry, encoders: Encoders, listwise: ListwiseReranker
+) -> Rerankers:
     """Return the rerankers.
 
     Raises:
@@ -401,7 +405,7 @@ def _rerankers(settings: Settings, registry: ModelRegistry, encoders: Encoders) 
     def load(name: str) -> Reranker:
         return open_reranker(registry.get(name), settings.encoder)
 
-    rerankers = Rerankers(encoders.default, load)
+    rerankers = Rerankers(encoders.default, load, listwise=listwise)
     if settings.search.reranker != OFF:
         rerankers.get(settings.search.reranker)
     return rerankers

@@ -1,4 +1,4 @@
-"""The rerankers of this process, by name: two that need the encoder alone, and those that are installed.
+"""The rerankers of this process, by name: two that need the encoder alone, the language model, and installed ones.
 
 rerankers = Rerankers(encoder, load=lambda name: open_reranker(registry.get(name), settings))
 rerankers.get("late").scores("How long is the warranty?", ["Two years.", "It weighs three kilograms."])
@@ -22,6 +22,7 @@ from keepstone.retrieval.reranking.cross_encoder import CrossReranker
 OFF: Final = "off"
 COSINE: Final = "cosine"
 LATE: Final = "late"
+LLM: Final = "llm"
 _KEPT: Final = 2
 
 
@@ -35,15 +36,18 @@ class Rerankers:
     Args:
         encoder: of `cosine` and `late`.
         load: opens another one by its name, without loading its weights; raises `ModelMissing` where there is none.
+        listwise: `llm`; None where there is no language model.
     """
 
-    def __init__(self, encoder: Encoder, load: Callable[[str], Reranker] = _not_there) -> None:
-        self._encoder, self._load = encoder, load
+    def __init__(
+        self, encoder: Encoder, load: Callable[[str], Reranker] = _not_there, *, listwise: Reranker | None = None
+    ) -> None:
+        self._encoder, self._load, self._listwise = encoder, load, listwise
         self._opened: OrderedDict[str, Reranker] = OrderedDict()
         self._lock = threading.Lock()
 
     def get(self, name: str) -> Reranker:
-        """Return a reranker: `cosine`, `late`, or the name of an installed one.
+        """Return a reranker: `cosine`, `late`, `llm`, or the name of an installed one.
 
         Raises:
             ModelMissing: there is none of that name.
@@ -53,6 +57,8 @@ class Rerankers:
             return CosineReranker(self._encoder)
         if name == LATE:
             return LateReranker(self._encoder)
+        if name == LLM and self._listwise is not None:
+            return self._listwise
         found = self._load(name)
         with self._lock:
             # A version that is installed under the same name later is another one.

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 
 from keepstone.platform.database.tables import new_id
 from keepstone.platform.errors import InvalidInput, LimitExceeded, NotFound, did_you_mean
-from keepstone.retrieval.reranking import COSINE, LATE, Reranker
+from keepstone.retrieval.reranking import COSINE, LATE, LLM, Reranker
 from keepstone.ui.http.dependencies import CurrentPrincipal, TheRuntime
 from keepstone.ui.runtime import Runtime
 
@@ -30,7 +30,7 @@ class RerankRequest(BaseModel, extra="forbid"):
     """Texts to order."""
 
     model: str
-    """`cosine`, `late`, or the name of an installed reranker."""
+    """`cosine`, `late`, `llm`, or the name of an installed reranker."""
     query: Annotated[str, Field(max_length=10_000)]
     documents: list[str | TextDocument]
     top_n: Annotated[int, Field(ge=1)] | None = None
@@ -66,8 +66,8 @@ def rerank(asked: RerankRequest, principal: CurrentPrincipal, runtime: TheRuntim
 
 def _reranker(runtime: Runtime, name: str) -> Reranker:
     installed = [model for model in runtime.registry.list("reranker") if name in (model.name, model.reference)]
-    if name not in (COSINE, LATE) and not installed:
-        known = [COSINE, LATE, *(model.name for model in runtime.registry.list("reranker"))]
+    if name not in (COSINE, LATE, LLM) and not installed:
+        known = [COSINE, LATE, LLM, *(model.name for model in runtime.registry.list("reranker"))]
         raise NotFound(f"No reranker {name!r}", fix=did_you_mean(name, list(dict.fromkeys(known))))
     return runtime.rerankers.get(name)
 

@@ -31,7 +31,7 @@ class Query(BaseModel, extra="forbid"):
     filter: Annotated[dict[str, Any], Field(max_length=20)] | None = None
     """Only documents of which this is known: under each name a value, or a list of values."""
     reranker: Annotated[str, Field(max_length=200)] | None = None
-    """`off`, `late`, `cosine`, or the name of an installed one; null takes that of the settings."""
+    """`off`, `late`, `cosine`, `llm`, or the name of an installed one; null takes the collections' or settings'."""
     understand: Annotated[list[UnderstandingTechnique], Field(max_length=10)] = []
     """Ways to make further queries of it, as the setting `understanding.techniques` names them."""
     explain: bool = False
