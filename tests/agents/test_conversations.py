@@ -10,6 +10,7 @@ from keepstone.platform.access import Principal
 from keepstone.platform.accounts import SCOPES, ensure_local_admin
 from keepstone.platform.database import Database
 from keepstone.platform.database.tables import AnswerRow, ConversationRow, FeedbackRow, MessageRow
+from keepstone.platform.errors import InvalidInput
 
 _TABLES = (ConversationRow, MessageRow, AnswerRow, FeedbackRow)
 
@@ -35,6 +36,45 @@ def test_a_text_with_nul_is_kept_without_it(database: Database, me: Principal) -
     conversations.append(me, begun.id, "user", "How\0 long?")
     assert begun.title == "How long?"
     assert [message.content for message in conversations.messages(me, begun.id)] == ["How long?"]
+
+
+def test_passages_are_marked_whatever_is_thought_of_the_answer(database: Database, me: Principal) -> None:
+    """A thumb on the answer leaves the marks, and the marks leave the thumb."""
+    conversations = Conversations(database)
+    begun = conversations.start(me, None, "How long?")
+    with database.transaction() as session:
+        record = {"passages": [{"number": 1}, {"number": 2}]}
+        answer = AnswerRow(
+            principal_id=me.id, question="q", standalone_question="q", content="a", outcome="answered", record=record
+        )
+        session.add(answer)
+        session.flush()
+        answer_id = answer.id
+    conversations.append(me, begun.id, "assistant", "a", answer_id)
+
+    def thought() -> tuple[int | None, dict[int, int]]:
+        [message] = conversations.messages(me, begun.id)
+        return message.rating, dict(message.marks)
+
+    conversations.mark(me, answer_id, 1, 0)
+    assert thought() == (None, {})
+    conversations.mark(me, answer_id, 1, 1)
+    conversations.mark(me, answer_id, 2, 1)
+    conversations.mark(me, answer_id, 2, -1)
+    assert thought() == (None, {1: 1, 2: -1})
+    conversations.rate(me, answer_id, 1)
+    assert thought() == (1, {1: 1, 2: -1})
+    conversations.rate(me, answer_id, 0)
+    assert thought() == (None, {1: 1, 2: -1})
+    conversations.mark(me, answer_id, 1, 0)
+    conversations.mark(me, answer_id, 2, 0)
+    with database.reading() as session:
+        assert session.scalar(sa.select(sa.func.count()).select_from(FeedbackRow)) == 0
+    with pytest.raises(InvalidInput):
+        conversations.mark(me, answer_id, 3, 1)
+    conversations.rate(me, answer_id, 1, relevant=[1])
+    conversations.rate(me, answer_id, -1, relevant=[])
+    assert thought() == (-1, {})
 
 
 def test_a_deleted_conversation_takes_its_answers_and_ratings_along(database: Database, me: Principal) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
@@ -23,6 +23,8 @@ from keepstone.platform.database.tables import (
 )
 from keepstone.platform.errors import InvalidInput, NotFound
 
+Mark = Literal[1, -1]
+"""Of a passage: that it holds the answer, or that it has nothing to do with the question."""
 _TITLE_LENGTH = 60
 # PostgreSQL keeps none in a text.
 _NUL = "\0"
@@ -48,6 +50,8 @@ class StoredMessage:
     answer_id: str | None
     record: dict[str, Any] | None
     rating: int | None
+    marks: Mapping[int, Mark] = field(default_factory=dict)
+    """What its reader said of the passages, by their numbers."""
 
 
 class Conversations:
@@ -82,7 +86,7 @@ class Conversations:
         with self._database.reading() as session:
             _find(session, principal, conversation_id)
             query = (
-                sa.select(MessageRow, AnswerRow, FeedbackRow.rating)
+                sa.select(MessageRow, AnswerRow, FeedbackRow)
                 .outerjoin(AnswerRow, AnswerRow.id == MessageRow.answer_id)
                 .outerjoin(
                     FeedbackRow,
@@ -91,7 +95,7 @@ class Conversations:
                 .where(MessageRow.conversation_id == conversation_id)
                 .order_by(MessageRow.ordinal)
             )
-            return [_message(message, answer, rating) for message, answer, rating in session.execute(query)]
+            return [_message(message, answer, feedback) for message, answer, feedback in session.execute(query)]
 
     def append(
         self,
@@ -140,8 +144,8 @@ class Conversations:
         comment: str = "",
         *,
         correction: str = "",
-        relevant: Sequence[int] = (),
-        irrelevant: Sequence[int] = (),
+        relevant: Sequence[int] | None = None,
+        irrelevant: Sequence[int] | None = None,
     ) -> None:
         """Say that an answer was good (1) or bad (-1); a later rating replaces an earlier one, 0 takes it back.
 
@@ -151,8 +155,8 @@ class Conversations:
             rating: 1, -1 or 0.
             comment: in free words.
             correction: what the answer should have been.
-            relevant: numbers of passages, as the answer cites them, that hold the answer.
-            irrelevant: numbers of passages that have nothing to do with the question.
+            relevant: numbers of passages, as the answer cites them, that hold the answer; None: as marked before.
+            irrelevant: numbers of passages that have nothing to do with the question; None: as marked before.
 
         Raises:
             InvalidInput: there is no such rating, or the answer was shown no such passage.
@@ -161,13 +165,14 @@ class Conversations:
         if rating not in (-1, 0, 1):
             raise InvalidInput(f"A rating cannot be {rating}", fix="Use 1 for good, -1 for bad, 0 to take it back")
         with self._database.transaction() as session:
-            answer = session.get(AnswerRow, answer_id)
-            if answer is None or answer.principal_id != principal.id:
-                raise NotFound(f"No answer {answer_id!r}")
+            answer, former = _mine(session, principal, answer_id)
+            relevant = (former.relevant if former else []) if relevant is None else relevant
+            irrelevant = (former.irrelevant if former else []) if irrelevant is None else irrelevant
             _check_passages(answer, relevant, irrelevant)
-            mine = (FeedbackRow.answer_id == answer_id, FeedbackRow.principal_id == principal.id)
-            session.execute(sa.delete(FeedbackRow).where(*mine))
-            if rating:
+            if former is not None:
+                session.delete(former)
+                session.flush()
+            if rating or relevant or irrelevant:
                 session.add(
                     FeedbackRow(
                         answer_id=answer_id,
@@ -179,6 +184,32 @@ class Conversations:
                         irrelevant=sorted(set(irrelevant)),
                     )
                 )
+
+    def mark(self, principal: Principal, answer_id: str, passage: int, mark: Mark | Literal[0]) -> None:
+        """Say of a passage that an answer was shown whether it holds the answer; what was said of it before goes.
+
+        Args:
+            principal: whose answer it is.
+            answer_id: which.
+            passage: its number, as the answer cites it.
+            mark: 1 where it does, -1 where it has nothing to do with the question, 0 to take back what was said.
+
+        Raises:
+            InvalidInput: the answer was shown no such passage.
+            NotFound: there is no such answer, or it is somebody else's.
+        """
+        with self._database.transaction() as session:
+            answer, feedback = _mine(session, principal, answer_id)
+            _check_passages(answer, [passage], [])
+            if feedback is None:
+                feedback = FeedbackRow(answer_id=answer_id, principal_id=principal.id, rating=0)
+                feedback.relevant, feedback.irrelevant = [], []
+                session.add(feedback)
+            feedback.relevant = _with(feedback.relevant, passage, present=mark > 0)
+            feedback.irrelevant = _with(feedback.irrelevant, passage, present=mark < 0)
+            if not (feedback.rating or feedback.relevant or feedback.irrelevant):
+                session.flush()
+                session.delete(feedback)
 
     def provenance(self, principal: Principal, answer_id: str) -> dict[str, Any]:
         """Return the stored record of what made an answer."""
@@ -210,14 +241,31 @@ def _info(row: ConversationRow) -> ConversationInfo:
     return ConversationInfo(id=row.id, collection_id=row.collection_id, title=row.title, updated_at=row.updated_at)
 
 
-def _message(message: MessageRow, answer: AnswerRow | None, rating: int | None) -> StoredMessage:
+def _mine(session: Session, principal: Principal, answer_id: str) -> tuple[AnswerRow, FeedbackRow | None]:
+    """Return an answer of this principal, and what they thought of it."""
+    answer = session.get(AnswerRow, answer_id)
+    if answer is None or answer.principal_id != principal.id:
+        raise NotFound(f"No answer {answer_id!r}")
+    theirs = (FeedbackRow.answer_id == answer_id, FeedbackRow.principal_id == principal.id)
+    return answer, session.scalar(sa.select(FeedbackRow).where(*theirs))
+
+
+def _with(numbers: Sequence[int], number: int, *, present: bool) -> list[int]:
+    return sorted({*numbers, number}) if present else [each for each in numbers if each != number]
+
+
+def _message(message: MessageRow, answer: AnswerRow | None, feedback: FeedbackRow | None) -> StoredMessage:
+    marks: dict[int, Mark] = {}
+    if feedback is not None:
+        marks |= dict.fromkeys(feedback.relevant, 1) | dict.fromkeys(feedback.irrelevant, -1)
     return StoredMessage(
         id=message.id,
         role="user" if message.role == "user" else "assistant",
         content=message.content,
         answer_id=message.answer_id,
         record=answer.record if answer else None,
-        rating=rating,
+        rating=(feedback.rating or None) if feedback else None,
+        marks=marks,
     )
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from keepstone.platform.access import Principal
 from keepstone.platform.errors import Unauthenticated
+from keepstone.training.relevance.questions import Item, thumbed
 from keepstone.ui.runtime import Runtime
 from keepstone.ui.web.chat import EVERYWHERE, ChatPage
 from tests.stack import someone
@@ -23,9 +24,11 @@ def page(runtime: Runtime) -> ChatPage:
     return ChatPage(runtime)
 
 
-async def answered(page: ChatPage, request: gr.Request, text: str = ASKED, conversation: str = "") -> list[Any]:
+async def answered(
+    page: ChatPage, request: gr.Request, text: str = ASKED, conversation: str = "", collection: str = EVERYWHERE
+) -> list[Any]:
     """Ask, follow to the end, and return conversation id, turns and live part as the page then shows them."""
-    _, conversation, turns, live, _ = await page.on_ask(text, EVERYWHERE, conversation, False, request)
+    _, conversation, turns, live, _ = await page.on_ask(text, collection, conversation, False, request)
     box: Any = None
     async for new_box, new_turns, new_live in page.on_follow(conversation, request):
         box = box if _skipped(new_box) else new_box
@@ -135,6 +138,29 @@ async def test_answers_are_rated_commented_and_unrated(
     none = page.on_rate(conversation, asks(ann), event(answer=answer_id, rating="0"))
     assert 'data-event="comment"' not in none
     assert runtime.conversations.messages(ann, conversation)[-1].rating is None
+
+
+async def test_a_source_that_is_marked_is_a_judgement_of_search(
+    page: ChatPage, runtime: Runtime, ann: Principal, asks: Callable[..., gr.Request]
+) -> None:
+    """A click on a source is all it takes to have search measured and tuned on one's own questions."""
+    collection = runtime.library.collection(ann, COLLECTION).id
+    conversation, _, _ = await answered(page, asks(ann), collection=collection)
+    message = runtime.conversations.messages(ann, conversation)[-1]
+    assert message.record is not None
+    first = message.record["passages"][0]
+    answer = message.answer_id
+    marked = page.on_mark(conversation, asks(ann), event(answer=answer, number=first["number"], mark="1"))
+    assert 'aria-pressed="true"' in marked
+    with runtime.database.reading() as session:
+        found, _ = thumbed(session, collection)
+    items = [item for each in found for item in each.items]
+    assert Item(first["document_id"], first["start"], first["end"]) in items
+    page.on_mark(conversation, asks(ann), event(answer=answer, number=first["number"], mark="-1"))
+    with runtime.database.reading() as session:
+        assert Item(first["document_id"], first["start"], first["end"]) not in [
+            item for each in thumbed(session, collection)[0] for item in each.items
+        ]
 
 
 async def test_deleting_the_open_conversation_leaves_an_empty_page(

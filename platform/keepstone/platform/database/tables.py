@@ -325,7 +325,7 @@ class FeedbackRow(Base):
     answer_id: Mapped[str] = mapped_column(sa.ForeignKey("answers.id", ondelete="CASCADE"))
     principal_id: Mapped[str] = mapped_column(sa.ForeignKey("principals.id", ondelete="CASCADE"))
     rating: Mapped[int]
-    """1 for thumbs up, -1 for thumbs down."""
+    """1 for thumbs up, -1 for thumbs down, 0 where only passages were marked."""
     comment: Mapped[str] = mapped_column(sa.Text, default="")
     correction: Mapped[str] = mapped_column(sa.Text, default="")
     """What the answer should have been; empty where nobody said."""

@@ -169,7 +169,7 @@ def _pairs(opinions: Sequence[_Opinion]) -> Iterator[tuple[PreferenceRow, tuple[
     for asked in by_question.values():
         good = next((each for each in asked if each.rating > 0), None)
         for bad in asked:
-            if good is None or bad.rating > 0 or bad.correction:
+            if good is None or bad.rating >= 0 or bad.correction:
                 continue
             places = {source.chunk_id: number for number, source in enumerate(good.shown.values(), 1)}
             numbers = {old: places[each.chunk_id] for old, each in bad.shown.items() if each.chunk_id in places}

@@ -60,6 +60,8 @@ class AnswerView:
     claims: tuple[Claim, ...] = ()
     record: Mapping[str, Any] = field(default_factory=dict)
     rating: int | None = None
+    marks: Mapping[int, int] = field(default_factory=dict)
+    """What the reader said of the sources, by their numbers: 1 relevant, -1 not."""
     steps: Steps = ()
     """What the agent did before, where it was asked."""
 
@@ -93,7 +95,7 @@ def render_answer(view: AnswerView) -> Markup:
             _note("Stopped before it was finished") if view.outcome == "stopped" else None,
             _note("The answer broke off") if view.outcome == "failed" else None,
             _legend() if unsupported and view.outcome != "failed" else None,
-            _sources(view.cited, view.claims, "Sources"),
+            _sources(view, view.cited, "Sources"),
             _footer(view),
         ]
     )
@@ -123,7 +125,7 @@ def render_text(view: AnswerView) -> Markup:
 
 def _declined(view: AnswerView) -> Markup:
     badge = element("span", icon("search-off"), "Not in the documents", class_="badge badge-declined")
-    closest = _sources(view.sources[:3], (), "Closest passages, judged too weak to answer from")
+    closest = _sources(view, view.sources[:3], "Closest passages, judged too weak to answer from")
     return join(
         [
             render_steps(view.steps),
@@ -163,10 +165,17 @@ def _address(source: Source, claim: Claim | None) -> dict[str, object]:
     }
 
 
-def _sources(sources: Sequence[Source], claims: Sequence[Claim], title: str) -> Markup | None:
+def _sources(view: AnswerView, sources: Sequence[Source], title: str) -> Markup | None:
     if not sources:
         return None
-    rows = [element("li", _source(source, _claim_before(claims, source.number))) for source in sources]
+    rows = [
+        element(
+            "li",
+            _source(source, _claim_before(view.claims, source.number)),
+            _marks(view, source) if view.id else None,
+        )
+        for source in sources
+    ]
     return element("section", element("h4", title), element("ol", *rows), class_="sources")
 
 
@@ -185,6 +194,31 @@ def _source(source: Source, claim: Claim | None) -> Markup:
         ]
     )
     return action("cite", label, class_="source", **_address(source, claim))
+
+
+def _marks(view: AnswerView, source: Source) -> Markup:
+    """Return the buttons that say of a source whether it is relevant, from which search is measured and improved."""
+    return element(
+        "span",
+        _mark(view, source, 1, "thumb-up", "Relevant to the question"),
+        _mark(view, source, -1, "thumb-down", "Not relevant to the question"),
+        class_="source-marks",
+    )
+
+
+def _mark(view: AnswerView, source: Source, mark: int, name: str, title: str) -> Markup:
+    chosen = view.marks.get(source.number) == mark
+    return action(
+        "mark",
+        icon(name),
+        class_="icon-button chosen" if chosen else "icon-button",
+        aria_label=f"Source {source.number}: {title.lower()}",
+        aria_pressed="true" if chosen else "false",
+        title=title,
+        data_answer=view.id,
+        data_number=source.number,
+        data_mark=0 if chosen else mark,
+    )
 
 
 def _section(source: Source) -> str:

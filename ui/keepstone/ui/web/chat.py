@@ -6,7 +6,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import gradio as gr
 
@@ -17,7 +17,7 @@ from keepstone.ui.runtime import Runtime
 from keepstone.ui.web import thread
 from keepstone.ui.web.asking import Asking, Progress, Question
 from keepstone.ui.web.caller import as_message, principal_of, told
-from keepstone.ui.web.components import ALWAYS, QUIET, interactive_html, payload
+from keepstone.ui.web.components import ALWAYS, QUIET, interactive_html, number, payload
 from keepstone.ui.web.examples import example_questions
 from keepstone.ui.web.markup import Markup
 from keepstone.ui.web.reading import ReadingPanel
@@ -70,7 +70,7 @@ class ChatPage:
                         label="Agent", elem_id="chat-agent", interactive=True, container=False, min_width=0
                     )
                 with gr.Column(elem_id="thread"):
-                    self.turns = interactive_html("cite", "rate", "comment", "example", elem_id="turns")
+                    self.turns = interactive_html("cite", "mark", "rate", "comment", "example", elem_id="turns")
                     self.live = interactive_html("cite", "example", elem_id="live")
                 with gr.Column(elem_id="composer"):
                     render_banner()
@@ -117,6 +117,7 @@ class ChatPage:
         for source in (self.turns, self.live):
             source.cite(reading.on_cite, None, reading.panel, **ALWAYS)
         self.turns.rate(self.on_rate, self.conversation, self.turns, **ALWAYS)
+        self.turns.mark(self.on_mark, self.conversation, self.turns, **ALWAYS)
         self.turns.comment(self.on_comment, None, None, **QUIET)
         refreshed = [self.collection, self.turns]
         self.refresh.click(self.on_refresh, [self.collection, self.conversation], refreshed, **QUIET)
@@ -195,6 +196,14 @@ class ChatPage:
         principal = principal_of(request)
         rating = {"1": 1, "-1": -1}.get(payload(event, "rating"), 0)
         self._runtime.conversations.rate(principal, payload(event, "answer"), rating)
+        return _shown(self._turns(principal, conversation_id))[0]
+
+    @told
+    def on_mark(self, conversation_id: str, request: gr.Request, event: gr.EventData) -> Markup:
+        """Keep whether a source was relevant, or take that back."""
+        principal = principal_of(request)
+        mark: Literal[-1, 0, 1] = {"1": 1, "-1": -1}.get(payload(event, "mark"), 0)  # type: ignore[assignment]
+        self._runtime.conversations.mark(principal, payload(event, "answer"), number(event, "number"), mark)
         return _shown(self._turns(principal, conversation_id))[0]
 
     @told

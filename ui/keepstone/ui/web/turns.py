@@ -70,6 +70,7 @@ def _view(conversations: Conversations, principal: Principal, message: StoredMes
         claims=tuple(_claim(claim) for claim in record.get("claims", ())),
         record=record,
         rating=message.rating,
+        marks=message.marks,
     )
 
 
