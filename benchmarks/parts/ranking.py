@@ -42,7 +42,7 @@ def quality(context: Context) -> Iterable[Figure]:
 
 def _measured(context: Context, runtime: Runtime, name: str) -> float:
     collection = COLLECTIONS[name](context)
-    scope = _scope(runtime, name, collection)
+    scope = collection_scope(runtime, name, collection)
     settings = runtime.settings.search
     found = {
         kind: _ndcg(Searcher(runtime.database, runtime.encoders, runtime.indexes, each), scope, collection)
@@ -55,7 +55,7 @@ def _measured(context: Context, runtime: Runtime, name: str) -> float:
     return found["fused"]
 
 
-def _scope(runtime: Runtime, name: str, collection: Collection) -> Scope:
+def collection_scope(runtime: Runtime, name: str, collection: Collection) -> Scope:
     """Return where the collection is, after ingesting it if it is not there from a run before."""
     principal = administrator(runtime)
     with runtime.database.reading() as session:
