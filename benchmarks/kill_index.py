@@ -6,8 +6,8 @@ For each store in turn: a process adds, replaces and deletes documents, follows 
 killed at a random moment; every fifth one while it still opens the indexes. After each kill the indexes are opened anew
 and must equal the database (what `keepstone doctor --indexes` checks). At the end, what they find is compared with what
 indexes find that are built anew: the ten nearest vectors, and all passages with the question's words. `reordered` tells
-for how many questions the ten best by words differ: tantivy's statistics go on counting removed passages until it merges
-them away, so its scores may, and PostgreSQL's may not.
+for how many questions the ten best by words differ: tantivy's statistics count removed passages until it merges them
+away, so its scores may differ, and PostgreSQL's may not.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ class _Found:
 def _live_and_die(place: Place, chance: random.Random, *, wait: bool) -> None:
     # Forked from a server that has imported everything, so that a life is spent on work.
     processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload(["benchmarks.parts.index_worker"])
+    processes.set_forkserver_preload(["__main__", "benchmarks.parts.index_worker"])
     here, there = processes.Pipe(duplex=False)
     process = processes.Process(target=work, args=(place, chance.randrange(2**32), there), daemon=True)
     process.start()
