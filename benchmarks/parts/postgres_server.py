@@ -57,8 +57,28 @@ def _start(installed: Path, folder: Path) -> subprocess.Popen[bytes]:
         installed = folder / installed.relative_to(site)
         who = {"user": "nobody", "extra_groups": []}
     programs = installed / "bin"
-    initdb = [programs / "initdb", "-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C", "--no-sync"]
-    serve = [programs / "postgres", "-h", "", "-k", folder, "-c", "fsync=off", "-c", "max_connections=200"]
+    initdb: list[str | Path] = [
+        programs / "initdb",
+        "-A",
+        "trust",
+        "-U",
+        "postgres",
+        "-E",
+        "UTF8",
+        "--locale=C",
+        "--no-sync",
+    ]
+    serve: list[str | Path] = [
+        programs / "postgres",
+        "-h",
+        "",
+        "-k",
+        folder,
+        "-c",
+        "fsync=off",
+        "-c",
+        "max_connections=200",
+    ]
     try:
         subprocess.run([*initdb, "-D", folder / "data"], check=True, capture_output=True, cwd="/", **who)
         return subprocess.Popen([*serve, "-D", folder / "data"], stderr=subprocess.DEVNULL, cwd="/", **who)
