@@ -124,7 +124,9 @@ class Tuning:
         Raises:
             NotFound: there is no such sweep, it is another's, or it has not ended.
             Conflict: it advises nothing, or the collection is searched otherwise than when ways were compared.
+            Forbidden: the credential may only read.
         """
+        principal.needs_scope("write")
         report = self._reports.get(principal, job_id)
         if report.advice != "change":
             fix = "Judge more questions: `keepstone eval retrieval --collection NAME --judgements FILE`"
