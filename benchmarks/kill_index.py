@@ -1,13 +1,13 @@
 """Kills a process with SIGKILL while it changes and searches an index, again and again, and checks what is left.
 
-    .venv/bin/python -m benchmarks.kill_index [--kills 50] [--seed 0] [--only hnsw|pgvector] [--json] [--check]
+    .venv/bin/python -m benchmarks.kill_index [--kills 50] [--seed 0] [--only hnsw|pgvector|milvus] [--json] [--check]
 
 For each store in turn: a process adds, replaces and deletes documents, follows the changes and searches, until it is
 killed at a random moment; every fifth one while it still opens the indexes. After each kill the indexes are opened anew
 and must equal the database (what `keepstone doctor --indexes` checks). At the end, what they find is compared with what
 indexes find that are built anew: the ten nearest vectors, and all passages with the question's words. `reordered` tells
 for how many questions the ten best by words differ: tantivy's statistics count removed passages until it merges them
-away, so its scores may differ, and PostgreSQL's may not.
+away, so its scores may differ, and PostgreSQL's may not; milvus-lite keeps them by segment.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ import psycopg
 
 from benchmarks.harness import Context, Figure, main
 from benchmarks.parts.index_worker import ENCODER, Place, new_collection, text, work
+from benchmarks.parts.milvus_lite import MilvusLite
 from benchmarks.parts.postgres_server import postgres_server
 from keepstone.platform.database import Database
 from keepstone.platform.settings import IndexSettings
@@ -35,6 +36,7 @@ from keepstone.retrieval.indexes import CollectionIndex
 STORES = {
     "hnsw": IndexSettings(),
     "pgvector": IndexSettings(vectors="pgvector", words="postgres"),
+    "milvus": IndexSettings(vectors="milvus", words="milvus", milvus_timeout_s=120),
 }
 _LONGEST_LIFE_S = 3.0
 _QUESTIONS = 100
@@ -132,6 +134,19 @@ def _database(store: str, folder: Path) -> Iterator[str]:
         yield f"postgresql+psycopg://postgres@/keepstone?host={socket}"
 
 
+@contextmanager
+def _server(settings: IndexSettings, folder: Path) -> Iterator[IndexSettings]:
+    """Start milvus-lite where the settings want Milvus, and yield the settings with its address."""
+    if settings.vectors != "milvus":
+        yield settings
+        return
+    server = MilvusLite(folder / "milvus")
+    try:
+        yield settings.model_copy(update={"milvus_url": server.url})
+    finally:
+        server.kill()
+
+
 def measure(context: Context) -> Iterable[Figure]:
     """Do as the options say, for each store that is wanted."""
     options = context.options
@@ -142,8 +157,9 @@ def measure(context: Context) -> Iterable[Figure]:
         with (
             tempfile.TemporaryDirectory(prefix="keepstone-kill-", ignore_cleanup_errors=True) as scratch,
             _database(store, Path(scratch)) as url,
+            _server(settings, Path(scratch)) as place,
         ):
-            outcome = kill_repeatedly(url, Path(scratch) / "indexes", settings, kills=options.kills, seed=options.seed)
+            outcome = kill_repeatedly(url, Path(scratch) / "indexes", place, kills=options.kills, seed=options.seed)
         context.details[f"passages_after_each_kill_{store}"] = outcome.passages
         yield Figure(f"kills_{store}", [outcome.kills], "kills")
         yield Figure(f"index_faults_{store}", [outcome.index_faults], f"of {outcome.kills}")
