@@ -25,5 +25,6 @@ def make_passage(number: int, text: str, start: int = 0) -> Passage:
         score=1.0 / number,
         dense_score=0.5,
         lexical_score=3.0,
+        fused_score=1.0 / number,
     )
     return Passage(number=number, hit=hit, text=text)

@@ -26,8 +26,8 @@ def signs_of(hits: list[Hit], passages: tuple[Passage, ...], *, dense_weight: fl
 
 
 def test_a_passage_that_stands_out_has_the_lead(passages: tuple[Passage, ...]) -> None:
-    ahead = [replace(passages[0].hit, score=score) for score in (3.0, 0.5, *[0.2] * 18)]
-    level = [replace(passages[0].hit, score=score) for score in (0.6, 0.5, *[0.2] * 18)]
+    ahead = [replace(passages[0].hit, fused_score=score) for score in (3.0, 0.5, *[0.2] * 18)]
+    level = [replace(passages[0].hit, fused_score=score) for score in (0.6, 0.5, *[0.2] * 18)]
     far, near = signs_of(ahead, passages).lead, signs_of(level, passages).lead
     assert far is not None
     assert near is not None
@@ -35,7 +35,7 @@ def test_a_passage_that_stands_out_has_the_lead(passages: tuple[Passage, ...]) -
 
 
 def test_the_likeness_is_that_of_the_nearest_sentence(passages: tuple[Passage, ...]) -> None:
-    hits = [replace(passages[0].hit, score=0.0)] * 20
+    hits = [replace(passages[0].hit, fused_score=0.0)] * 20
     near = [replace(passages[0], text="Doors are closed at noon. How is the fuse rated today by us.")]
     far = [replace(passages[0], text="Doors are closed at noon. Lamps are green and very bright.")]
     likeness = [signs_of(hits, (each,)).likeness for (each,) in (near, far)]
@@ -45,7 +45,7 @@ def test_the_likeness_is_that_of_the_nearest_sentence(passages: tuple[Passage, .
 
 
 def test_likeness_has_no_say_in_a_language_that_the_encoder_does_not_know(passages: tuple[Passage, ...]) -> None:
-    hits = [replace(passages[0].hit, score=0.0)] * 20
+    hits = [replace(passages[0].hit, fused_score=0.0)] * 20
     assert signs_of(hits, passages, dense_weight=0.0).likeness is None
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from keepstone.retrieval.fusion import fuse, order, z_scores
+from keepstone.retrieval.fusion import fuse, order, reciprocal_ranks, z_scores
 
 _SCORES = st.floats(-1e6, 1e6) | st.just(float("nan"))
 
@@ -113,3 +113,30 @@ def test_equal_scores_come_by_ascending_id() -> None:
 def test_lists_of_different_candidates_are_our_error() -> None:
     with pytest.raises(ValueError, match="same candidates"):
         fuse(np.zeros(2), np.zeros(3), dense_weight=0.5)
+
+
+def test_reciprocal_ranks_are_those_of_the_paper() -> None:
+    """1 / (60 + rank) of each list; equal scores share a rank, what a list does not know gets nothing from it."""
+    dense = np.array([0.9, 0.5, 0.5, np.nan])
+    lexical = np.array([0.0, 7.0, 2.0, 3.0])
+    fused = reciprocal_ranks(dense, lexical, dense_weight=0.5)
+    twice = [1 / 61, 1 / 62 + 1 / 61, 1 / 62 + 1 / 63, 1 / 62]
+    assert (2 * fused).tolist() == pytest.approx(twice)
+
+
+def test_reciprocal_ranks_count_within_each_encoder() -> None:
+    dense = np.array([0.9, 0.8, 0.3, 0.2])
+    fused = reciprocal_ranks(dense, np.zeros(4), dense_weight=1.0, groups=[slice(0, 2), slice(2, 4)])
+    assert fused.tolist() == pytest.approx([1 / 61, 1 / 62, 1 / 61, 1 / 62])
+
+
+@given(_pairs())
+def test_a_language_that_the_encoder_does_not_know_is_ranked_by_words_alone(
+    pair: tuple[np.ndarray, np.ndarray],
+) -> None:
+    dense, lexical = pair
+    fused = reciprocal_ranks(dense, lexical, dense_weight=0.0)
+    assert np.isfinite(fused).all()
+    for left, right in np.ndindex(len(lexical), len(lexical)):
+        if lexical[left] > max(lexical[right], 0.0):
+            assert fused[left] > fused[right]

@@ -100,7 +100,8 @@ def read_signs(hits: Sequence[Hit], read: ReadSentences) -> Signs:
     alike = any((hit.lexical_score or 0.0) > 0 or (hit.dense_score or 0.0) >= _LEAST_COSINE for hit in hits)
     if len(hits) < _FEWEST:
         return Signs(None, None, alike)
-    lead = hits[0].score - fmean(hit.score for hit in hits[_FIELD_FROM:HITS_NEEDED])
+    fused = sorted((hit.fused_score for hit in hits), reverse=True)
+    lead = fused[0] - fmean(fused[_FIELD_FROM:HITS_NEEDED])
     likeness = None if read.cosines is None else float(read.cosines.max())
     return Signs(lead, likeness, alike)
 

@@ -170,6 +170,17 @@ class SearchSettings(Section):
     """How many passages each index proposes before fusion."""
     dense_weight: float = Field(default=0.5, ge=0, le=1)
     """Weight of meaning against words in the fused score, for languages that the encoder knows."""
+    fusion: Literal["convex", "rrf"] = "convex"
+    """How both rankings become one: `convex` adds up their standardised scores, `rrf` the reciprocals of ranks."""
+    regularisation: float = Field(default=0.2, ge=0, le=1)
+    """How far a passage's score is drawn towards those of the passages that are most like it; 0: not at all."""
+    half_life_days: float | None = Field(default=None, gt=0)
+    """Age of a document at which its passages score half as far above the weakest candidate. Unset: age does not count.
+    Its date is the `date` of its metadata, in ISO 8601, else the day it was added."""
+    diversity: float = Field(default=0.0, ge=0, lt=1)
+    """Weight of a passage's likeness to better ones against its score: more brings more different ones."""
+    neighbours: int = Field(default=0, ge=0, le=20)
+    """With how many passages before and after it in its document each one that is found is read."""
     ef_search: int = Field(default=128, ge=10)
     """Breadth of the HNSW search: higher finds more of the true neighbours and takes longer."""
     reranker: str = "off"

@@ -8,9 +8,23 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from keepstone.retrieval.candidates import Candidates
 from keepstone.retrieval.types import Hit
 
 Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """Candidates and what the stages of a search made of their scores, shape (n,) each."""
+
+    pool: Candidates
+    convex: Floats
+    """`Hit.fused_score` of each."""
+    fused: Floats
+    regularised: Floats
+    final: Floats
+    """By which they are ordered for the reranker."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,32 +47,30 @@ class Explanation:
     lexical: Place
     """By words: BM25."""
     fused: Place
+    regularised: Place
+    """The same, drawn towards the scores of passages that are alike."""
+    faded: Place
+    """The same, less what the age of its document takes."""
     rerank: Place
     """By the reranker alone, among those that it read."""
     final: Place
+    """As it was returned; its rank is not that of its score where the hits are to tell different things."""
 
 
-def explain(
-    hits: Sequence[Hit], ids: NDArray[np.int64], dense: Floats, lexical: Floats, fused: Floats
-) -> tuple[Explanation, ...]:
-    """Explain hits by the candidates that they come from.
-
-    Args:
-        hits: as the search returns them, the best first.
-        ids: chunks of all candidates, shape (n,).
-        dense: their scores by meaning; NaN where unknown.
-        lexical: by words; 0 or NaN where they have none of the question's.
-        fused: both together.
-    """
-    at = {int(chunk): position for position, chunk in enumerate(ids)}
-    with_words = np.where(lexical > 0, lexical, np.nan)
+def explain(hits: Sequence[Hit], scored: Scored) -> tuple[Explanation, ...]:
+    """Explain hits, as the search returns them, by the candidates that they come from."""
+    pool = scored.pool
+    at = {int(chunk): position for position, chunk in enumerate(pool.ids)}
+    with_words = np.where(pool.lexical > 0, pool.lexical, np.nan)
     reranked = np.array([np.nan if hit.rerank_score is None else hit.rerank_score for hit in hits])
     return tuple(
         Explanation(
             chunk_id=hit.chunk_id,
-            dense=_place(dense, at[hit.chunk_id]),
+            dense=_place(pool.dense, at[hit.chunk_id]),
             lexical=_place(with_words, at[hit.chunk_id]),
-            fused=_place(fused, at[hit.chunk_id]),
+            fused=_place(scored.fused, at[hit.chunk_id]),
+            regularised=_place(scored.regularised, at[hit.chunk_id]),
+            faded=_place(scored.final, at[hit.chunk_id]),
             rerank=_place(reranked, number),
             final=Place(hit.score, number + 1),
         )

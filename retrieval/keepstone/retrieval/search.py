@@ -10,11 +10,11 @@ each, and what they find is made comparable before it is fused.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby, islice
+from itertools import islice
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import sqlalchemy as sa
@@ -22,21 +22,24 @@ from numpy.typing import NDArray
 
 from keepstone.platform.access import Scope
 from keepstone.platform.database import Database
-from keepstone.platform.database.tables import ChunkRow
+from keepstone.platform.database.tables import ChunkRow, utc_now
 from keepstone.platform.errors import InvalidInput
 from keepstone.platform.settings import SearchSettings
 from keepstone.retrieval import fusion
 from keepstone.retrieval.analysis import tokens
+from keepstone.retrieval.candidates import Candidates, Clock, Question, propose
+from keepstone.retrieval.diversity import diversified
 from keepstone.retrieval.embeddings import batched
 from keepstone.retrieval.encoder import Encoder, knows_language
 from keepstone.retrieval.encoders import Encoders
-from keepstone.retrieval.explain import Explanation, explain
+from keepstone.retrieval.explain import Explanation, Scored, explain
 from keepstone.retrieval.filters import Where, matching_chunks
 from keepstone.retrieval.hits import hit_of, read_chunks, without_repeats
 from keepstone.retrieval.indexes.catalog import IndexSet
-from keepstone.retrieval.indexes.collection import CollectionIndex
 from keepstone.retrieval.language import detect_language
-from keepstone.retrieval.options import search_settings
+from keepstone.retrieval.options import search_settings, with_own
+from keepstone.retrieval.recency import ages, faded
+from keepstone.retrieval.regularise import MOST, regularise
 from keepstone.retrieval.reranking import OFF, Rerankers
 from keepstone.retrieval.reranking.ordering import rerank
 from keepstone.retrieval.types import Hit
@@ -46,6 +49,8 @@ _MAX_QUERY_CHARS = 20_000
 _MAX_TERMS = 128
 # Read so many more than asked for, in case some were deleted a moment ago.
 _SPARE_HITS = 5
+# Of so many times as many passages those are chosen that tell different things.
+_DIVERSE_AMONG = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,32 +72,6 @@ class SearchResult:
     """The reranker, by version, that ordered the best of them; None where none did."""
     explanations: tuple[Explanation, ...]
     """Of each hit; empty unless asked for."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Question:
-    """The query as the indexes under one encoder want it."""
-
-    vector: NDArray[np.float32]
-    terms: Sequence[str]
-    count: int
-    """How many candidates each index proposes."""
-    weight: float
-    """Of meaning against words."""
-    exact: bool
-    hidden: NDArray[np.int64]
-    """Ids of chunks to pass over, ascending."""
-    allowed: Sequence[int] | None
-    """Ids of the only chunks that count; None: all."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Candidates:
-    """Chunks and their scores in both indexes, shape (n,) each."""
-
-    ids: NDArray[np.int64]
-    dense: fusion.Floats
-    lexical: fusion.Floats
 
 
 class Searcher:
@@ -133,6 +112,7 @@ class Searcher:
         where: Where | None = None,
         dense_weight: float | None = None,
         reranker: str | None = None,
+        options: Mapping[str, Any] | None = None,
         explained: bool = False,
         widened: bool = True,
         vector: Callable[[Encoder], NDArray[np.float32]] | None = None,
@@ -151,6 +131,7 @@ class Searcher:
             where: only documents of which this is known, see `filters`.
             dense_weight: of meaning against words, 0 to 1; by default as for `candidates`.
             reranker: name of a reranker, or `off`; by default as for `candidates`.
+            options: what else is to be otherwise than collections and settings say, as `SearchSettings` names it.
             explained: whether to tell the place of each hit at every stage.
             widened: whether passages are read with what their chunker put around them, instead of as they were found.
             vector: gives the query's vector under an encoder; by default that of its text.
@@ -165,9 +146,9 @@ class Searcher:
             raise InvalidInput("The query is empty", fix="Ask for something, in words")
         if k < 1:
             raise InvalidInput(f"k is {k}", fix="Ask for at least one passage")
-        clock = _Clock()
+        clock = Clock()
         with self._database.reading() as session:
-            settings = search_settings(session, scope, self._settings)
+            settings = with_own(search_settings(session, scope, self._settings), options)
         indexes = [self._indexes.get(each, encoder) for each in dict.fromkeys(scope.collection_ids)]
         # Those of one encoder stand together, so that their candidates do.
         indexes.sort(key=lambda index: index.encoder_version)
@@ -178,25 +159,29 @@ class Searcher:
         allowed = None if where is None else matching_chunks(self._database, scope.collection_ids, where).tolist()
         chosen = settings.reranker if reranker is None else reranker
         closer = None if chosen == OFF else self._rerankers.get(chosen)
-        read = k if closer is None else max(k, settings.rerank_candidates)
+        read = _DIVERSE_AMONG * k if settings.diversity else k
+        if closer is not None:
+            read = max(read, settings.rerank_candidates)
         count = max(candidates or settings.candidates, read + _SPARE_HITS) + len(hidden)
         meaning = settings.dense_weight if dense_weight is None else dense_weight
-        questions: dict[str, _Question] = {}
+        questions: dict[str, Question] = {}
         for version in dict.fromkeys(index.encoder_version for index in indexes):
             known = self._encoders.get(version)
             weight = meaning if knows_language(known, language) else 0.0
             meant = vector(known) if vector else known.encode_query(query)
-            questions[version] = _Question(meant, terms, count, weight, exact, hidden, allowed)
+            questions[version] = Question(meant, terms, count, weight, exact, hidden, allowed)
         clock.lap("encode")
-        pool, scores = _fused([(index, questions[index.encoder_version]) for index in indexes], clock)
-        best = fusion.order(scores, pool.ids).tolist()
-        clock.lap("fuse")
-        found = self._hits(scope, pool, scores, best, step=read + _SPARE_HITS, widened=widened)
+        pool = propose([(index, questions[index.encoder_version]) for index in indexes], clock)
+        scored = self._scored(pool, settings, clock)
+        found = self._hits(scope, scored, settings, step=read + _SPARE_HITS, widened=widened)
         hits = tuple(islice(without_repeats(found), read))
         clock.lap("read")
         if closer is not None:
             hits = tuple(rerank(closer, query, hits, weight=settings.rerank_weight))
             clock.lap("rerank")
+        if settings.diversity:
+            hits = _diverse(hits, pool, k, settings.diversity)
+            clock.lap("diversify")
         return SearchResult(
             hits=hits[:k],
             query_language=language,
@@ -205,7 +190,7 @@ class Searcher:
             index_seq=MappingProxyType({each.collection_id: each.seq for each in indexes}),
             encoders=MappingProxyType({each.collection_id: each.encoder_version for each in indexes}),
             reranker=closer.version if closer else None,
-            explanations=explain(hits, pool.ids, pool.dense, pool.lexical, scores)[:k] if explained else (),
+            explanations=explain(hits[:k], scored) if explained else (),
         )
 
     def passages(self, scope: Scope, ids: Sequence[int]) -> dict[int, Hit]:
@@ -225,80 +210,44 @@ class Searcher:
         with self._database.reading() as session:
             return np.array(session.scalars(query).all(), dtype=np.int64)
 
+    def _scored(self, pool: Candidates, settings: SearchSettings, clock: Clock) -> Scored:
+        """Fuse both scores of each candidate, regularise the best, and let them fade with age, as the settings say."""
+        convex = fusion.fuse(pool.dense, pool.lexical, dense_weight=pool.weights, groups=pool.encoders)
+        fused = convex
+        if settings.fusion == "rrf":
+            fused = fusion.reciprocal_ranks(pool.dense, pool.lexical, dense_weight=pool.weights, groups=pool.encoders)
+        clock.lap("fuse")
+        regularised = fused
+        if settings.regularisation:
+            best = fusion.order(fused, pool.ids)[:MOST]
+            regularised = fused.copy()
+            regularised[best] = regularise(fused[best], pool.likeness(best), weight=settings.regularisation)
+            clock.lap("regularise")
+        final = regularised
+        if settings.half_life_days is not None:
+            with self._database.reading() as session:
+                days = ages(session, pool.ids.tolist(), utc_now())
+            final = faded(regularised, days, half_life=settings.half_life_days)
+            clock.lap("fade")
+        return Scored(pool, convex, fused, regularised, final)
+
     def _hits(
-        self, scope: Scope, pool: _Candidates, scores: fusion.Floats, best: Sequence[int], *, step: int, widened: bool
+        self, scope: Scope, scored: Scored, settings: SearchSettings, *, step: int, widened: bool
     ) -> Iterator[Hit]:
         """Yield what is still there, best first, read so many at once."""
-        for some in batched(best, step):
+        pool = scored.pool
+        for some in batched(fusion.order(scored.final, pool.ids).tolist(), step):
+            ids = pool.ids[some].tolist()
             with self._database.reading() as session:
-                rows = read_chunks(session, scope, pool.ids[some].tolist(), widened=widened)
-            for at in some:
-                row = rows.get(int(pool.ids[at]))
-                if row is not None:
-                    yield hit_of(row, float(scores[at]), float(pool.dense[at]), float(pool.lexical[at]))
+                rows = read_chunks(session, scope, ids, widened=widened, neighbours=settings.neighbours)
+            for at, chunk in zip(some, ids, strict=True):
+                if chunk in rows:
+                    dense, lexical = float(pool.dense[at]), float(pool.lexical[at])
+                    yield hit_of(rows[chunk], float(scored.final[at]), dense, lexical, float(scored.convex[at]))
 
 
-def _fused(asked: Sequence[tuple[CollectionIndex, _Question]], clock: _Clock) -> tuple[_Candidates, fusion.Floats]:
-    """Return the candidates of all indexes and their fused scores; a chunk belongs to one collection only.
-
-    Scores by words are compared as they are, scores by meaning within each encoder alone.
-    """
-    parts = [(_candidates(index, question, clock), question) for index, question in asked]
-    nothing = np.empty(0)
-    pool = _Candidates(
-        np.concatenate([np.empty(0, dtype=np.int64), *(part.ids for part, _ in parts)]),
-        np.concatenate([nothing, *(part.dense for part, _ in parts)]),
-        np.concatenate([nothing, *(part.lexical for part, _ in parts)]),
-    )
-    weights = np.concatenate([nothing, *(np.full(len(part.ids), question.weight) for part, question in parts)])
-    groups: list[slice] = []
-    end = 0
-    for _, same in groupby(parts, key=lambda pair: id(pair[1])):
-        start, end = end, end + sum(len(part.ids) for part, _ in same)
-        groups.append(slice(start, end))
-    return pool, fusion.fuse(pool.dense, pool.lexical, dense_weight=weights, groups=groups)
-
-
-def _candidates(index: CollectionIndex, question: _Question, clock: _Clock) -> _Candidates:
-    """Let both halves propose, and score what only one of them proposed in the other as well."""
-    vector, terms = question.vector, question.terms
-    by_words = index.words.search(terms, question.count, allowed=question.allowed)
-    clock.lap("lexical")
-    # Meaning proposes nothing where it has no say, unless words find nothing.
-    asked = question.weight > 0 or not len(by_words)
-    count = question.count if asked else 0
-    by_meaning = index.vectors.search(vector, count, allowed=question.allowed, exact=question.exact)
-    clock.lap("dense")
-    ids = np.union1d(by_meaning.ids, by_words.ids)
-    dense = _scattered(ids, by_meaning.ids, by_meaning.scores)
-    lexical = _scattered(ids, by_words.ids, by_words.scores)
-    unknown = np.isnan(dense)
-    if unknown.any():
-        dense[unknown] = index.vectors.scores(vector, ids[unknown].tolist())
-    clock.lap("dense")
-    unknown = np.isnan(lexical)
-    if unknown.any():
-        lexical[unknown] = index.words.scores(terms, ids[unknown].tolist())
-    clock.lap("lexical")
-    shown = ~np.isin(ids, question.hidden)
-    return _Candidates(ids[shown], dense[shown], lexical[shown])
-
-
-def _scattered(ids: NDArray[np.int64], some: NDArray[np.int64], scores: fusion.Floats) -> fusion.Floats:
-    spread = np.full(len(ids), np.nan)
-    spread[np.searchsorted(ids, some)] = scores
-    return spread
-
-
-class _Clock:
-    """Adds up the milliseconds of each stage."""
-
-    def __init__(self) -> None:
-        self.laps: dict[str, float] = {}
-        self._last = time.perf_counter()
-
-    def lap(self, stage: str) -> None:
-        """Count the time since the last call for this stage."""
-        now = time.perf_counter()
-        self.laps[stage] = self.laps.get(stage, 0.0) + (now - self._last) * 1000.0
-        self._last = now
+def _diverse(hits: Sequence[Hit], pool: Candidates, k: int, diversity: float) -> tuple[Hit, ...]:
+    row_of = {int(chunk): row for row, chunk in enumerate(pool.ids)}
+    rows = np.array([row_of[hit.chunk_id] for hit in hits], dtype=np.int64)
+    scores = np.array([hit.score for hit in hits])
+    return tuple(hits[at] for at in diversified(scores, pool.likeness(rows), k, diversity=diversity))

@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from types import MappingProxyType
-from typing import Final, Protocol, runtime_checkable
+from typing import Any, Final, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,6 +81,7 @@ def search_several(
     without: Collection[str] = (),
     where: Where | None = None,
     reranker: str | None = None,
+    options: Mapping[str, Any] | None = None,
     explained: bool = False,
 ) -> SeveralResult:
     """Search for several queries, and fuse what they find.
@@ -93,6 +94,7 @@ def search_several(
         without: ids of documents to search as if they were not there.
         where: only documents of which this is known.
         reranker: as `Searcher.search` takes it; it reads what each query found.
+        options: as `Searcher.search` takes them.
         explained: whether each result tells the place of its hits at every stage.
 
     Raises:
@@ -110,6 +112,7 @@ def search_several(
             without=without,
             where=where,
             reranker=reranker,
+            options=options,
             explained=explained,
             vector=None if alone else partial(vectors.of, at),
         )

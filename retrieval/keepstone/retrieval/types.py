@@ -83,7 +83,7 @@ class Hit:
     page: int | None
     context: str
     score: float
-    """Fused score; higher is better. Comparable within one search only."""
+    """What it is ordered by; higher is better. Comparable within one search only."""
     dense_score: float | None
     """Cosine similarity, -1 to 1."""
     lexical_score: float | None
@@ -92,3 +92,5 @@ class Hit:
     """By the reranker, on its own scale; None where none read it."""
     found: tuple[int, int] | None = None
     """Span of the chunk that was found, where `text` is more than that: its neighbours, or its parent."""
+    fused_score: float = 0.0
+    """Convex combination of both scores, standardised over all candidates, whatever orders the hits."""

@@ -85,7 +85,10 @@ async def test_search_explains_filters_and_takes_a_reranker(client: httpx.AsyncC
     answer = (await client.post("/v1/search", json=asked | {"reranker": "late", "explain": True})).json()
     assert answer["reranker"].startswith("late/1")
     for hit, told in zip(answer["hits"], answer["explanations"], strict=True):
-        assert set(told) == {"chunk_id", "dense", "lexical", "fused", "rerank", "final"}
+        assert set(told) == {
+            *("chunk_id", "dense", "lexical", "fused"),
+            *("regularised", "faded", "rerank", "final"),
+        }
         assert told["rerank"]["score"] == hit["rerank_score"]
     assert (await client.post("/v1/search", json=asked | {"filter": {"product": "lamp"}})).json()["hits"] == []
     assert (await client.post("/v1/search", json=asked | {"filter": {"product": {}}})).status_code == 400
@@ -111,3 +114,14 @@ async def test_a_search_may_be_understood(client: httpx.AsyncClient, runtime: Ru
     assert (await client.post("/v1/search", json=asked | {"understand": ["magic"]})).status_code == 400
     elsewhere = asked | {"collections": ["nowhere"], "understand": ["multi_query"]}
     assert (await client.post("/v1/search", json=elsewhere)).status_code == 404
+
+
+async def test_search_takes_options_for_one_question(client: httpx.AsyncClient, runtime: Runtime) -> None:
+    """Every option that reorders or widens hits can be tried before it becomes a setting."""
+    ingest(runtime, admin(runtime), "lamps", {f"{number}.txt": text.encode() for number, text in enumerate(_DOCUMENTS)})
+    asked = {"query": "lamp", "collections": ["lamps"], "explain": True}
+    options = {"fusion": "rrf", "diversity": 0.3, "neighbours": 1, "half_life_days": 30}
+    [best, *_] = (await client.post("/v1/search", json=asked | options)).json()["explanations"]
+    assert best["fused"]["score"] == pytest.approx(1 / 61)
+    for wrong in ({"fusion": "sum"}, {"diversity": 1}, {"neighbours": -1}, {"half_life_days": 0}):
+        assert (await client.post("/v1/search", json=asked | wrong)).status_code == 400

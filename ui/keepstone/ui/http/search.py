@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
@@ -18,6 +18,8 @@ from keepstone.ui.http.dependencies import CurrentPrincipal, TheRuntime
 from keepstone.ui.runtime import Runtime
 
 router = APIRouter(prefix="/v1", tags=["search"])
+
+_OPTIONS: Final = {"fusion", "diversity", "neighbours", "half_life_days"}
 
 
 class Query(BaseModel, extra="forbid"):
@@ -34,6 +36,14 @@ class Query(BaseModel, extra="forbid"):
     """`off`, `late`, `cosine`, `llm`, or the name of an installed one; null takes the collections' or settings'."""
     understand: Annotated[list[UnderstandingTechnique], Field(max_length=10)] = []
     """Ways to make further queries of it, as the setting `understanding.techniques` names them."""
+    fusion: Literal["convex", "rrf"] | None = None
+    """How both rankings become one; null takes what the collections or the settings say, as for those below."""
+    diversity: Annotated[float, Field(ge=0, lt=1)] | None = None
+    """Weight of a passage's likeness to better ones against its score."""
+    neighbours: Annotated[int, Field(ge=0, le=20)] | None = None
+    """With how many passages before and after it each one is read."""
+    half_life_days: Annotated[float, Field(gt=0)] | None = None
+    """Age of a document at which its passages score half."""
     explain: bool = False
     """Whether to tell score and place of each hit at every stage."""
 
@@ -60,6 +70,7 @@ def _found(asked: Query, documents: Documents, understood: Understood, runtime: 
         k=asked.k,
         where=asked.filter,
         reranker=asked.reranker,
+        options=asked.model_dump(include=_OPTIONS, exclude_none=True),
         explained=asked.explain,
     )
     # What the question itself found tells how; its explanations are those of the hits that it has.
