@@ -6,7 +6,7 @@ trained on the collections, and nothing is chosen by them one at a time.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from statistics import fmean
 from tempfile import TemporaryDirectory
@@ -18,17 +18,21 @@ from benchmarks.parts.retrieval import administrator, ingest, open_runtime
 from benchmarks.parts.tuning import ndcg
 from keepstone.platform.access import Scope, readable_scope
 from keepstone.platform.errors import NotFound
-from keepstone.retrieval.search import Searcher
 from keepstone.ui.runtime import Runtime
 
 _AT = 10
 # So many passages are asked for, since several may be of one document.
 _DEPTH = 60
-_WEIGHTS = {"words": 0.0, "meaning": 1.0}
+_WAYS: Mapping[str, Mapping[str, float]] = {
+    "fused": {},
+    "regularised": {"regularisation": 0.2},
+    "words": {"dense_weight": 0.0},
+    "meaning": {"dense_weight": 1.0},
+}
 
 
 def quality(context: Context) -> Iterable[Figure]:
-    """Yield nDCG@10 of every collection asked for; that of words and of meaning alone stands in the details."""
+    """Yield nDCG@10 of every collection asked for; those of other ways stand in the details."""
     wanted = context.options.dataset or list(COLLECTIONS)
     with TemporaryDirectory(prefix="keepstone-ranking-", ignore_cleanup_errors=True) as scratch:
         home = context.options.home or Path(scratch)
@@ -43,14 +47,7 @@ def quality(context: Context) -> Iterable[Figure]:
 def _measured(context: Context, runtime: Runtime, name: str) -> float:
     collection = COLLECTIONS[name](context)
     scope = collection_scope(runtime, name, collection)
-    settings = runtime.settings.search
-    found = {
-        kind: _ndcg(Searcher(runtime.database, runtime.encoders, runtime.indexes, each), scope, collection)
-        for kind, each in {
-            "fused": settings,
-            **{kind: settings.model_copy(update={"dense_weight": weight}) for kind, weight in _WEIGHTS.items()},
-        }.items()
-    }
+    found = {way: _ndcg(runtime, scope, collection, options) for way, options in _WAYS.items()}
     context.details.setdefault("ndcg10", {})[name] = found
     return found["fused"]
 
@@ -70,11 +67,11 @@ def collection_scope(runtime: Runtime, name: str, collection: Collection) -> Sco
         return readable_scope(session, principal, [name])
 
 
-def _ndcg(searcher: Searcher, scope: Scope, collection: Collection) -> float:
+def _ndcg(runtime: Runtime, scope: Scope, collection: Collection, options: Mapping[str, float]) -> float:
     names = list(collection.passages)
     scores = []
     for question, text in collection.questions.items():
-        hits = searcher.search(scope, text, k=_DEPTH).hits
+        hits = runtime.searcher.search(scope, text, k=_DEPTH, options=options).hits
         ranking = list(dict.fromkeys(names[int(Path(hit.document_name).stem)] for hit in hits))
         scores.append(ndcg(ranking[:_AT], collection.relevant[question]))
     return fmean(scores)
