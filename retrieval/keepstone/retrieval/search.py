@@ -190,7 +190,7 @@ class Searcher:
             index_seq=MappingProxyType({each.collection_id: each.seq for each in indexes}),
             encoders=MappingProxyType({each.collection_id: each.encoder_version for each in indexes}),
             reranker=closer.version if closer else None,
-            explanations=explain(hits[:k], scored) if explained else (),
+            explanations=explain(hits, scored)[:k] if explained else (),
         )
 
     def passages(self, scope: Scope, ids: Sequence[int]) -> dict[int, Hit]:
