@@ -17,7 +17,9 @@ from pathlib import Path
 from benchmarks.harness import Context, Figure, main
 from benchmarks.parts import growth, ranking, scale
 from benchmarks.parts.collections import COLLECTIONS
+from benchmarks.parts.retrieval import ingestion
 
+_INGESTED = 1500
 _SIZES = {"100k": 100_000, "1m": 1_000_000}
 
 
@@ -26,6 +28,8 @@ def measure(context: Context) -> Iterable[Figure]:
     if any(context.wants(f"ndcg10_{name}") for name in COLLECTIONS):
         yield from ranking.quality(context)
     if not context.options.dataset:
+        if context.wants("ingestion_ratio_encoder"):
+            yield from ingestion(context, _INGESTED, name="ingestion_ratio_encoder")
         if context.wants("added_chunk_cost_growth_percent"):
             yield from growth.cost_growth(context)
         for label, count in _SIZES.items():

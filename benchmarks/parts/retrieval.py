@@ -72,7 +72,7 @@ def ingest(runtime: Runtime, files: Mapping[str, bytes], collection: str = _COLL
     return time.perf_counter() - started
 
 
-def ingestion(context: Context, documents: int = 600) -> Iterable[Figure]:
+def ingestion(context: Context, documents: int = 600, name: str = "ingestion_ratio") -> Iterable[Figure]:
     """Yield chunks per second of the whole ingestion over those of `SentenceTransformer.encode` on the same texts."""
     files = scifact.documents(context.dataset("scifact"), documents)
     with tempfile.TemporaryDirectory(prefix="keepstone-ingest-", ignore_cleanup_errors=True) as scratch:
@@ -104,7 +104,7 @@ def ingestion(context: Context, documents: int = 600) -> Iterable[Figure]:
 
         compared = interleaved(ours, theirs, runs=context.runs, warmup=1)
     context.details["ingestion"] = {"documents": len(files), "chunks": len(texts)}
-    yield compared.ratio("ingestion_ratio")
+    yield compared.ratio(name)
     yield Figure("ingestion_chunks_per_s", compared.ours, "chunks/s")
     yield Figure("encoder_chunks_per_s", compared.theirs, "chunks/s")
 
