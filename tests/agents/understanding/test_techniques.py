@@ -17,6 +17,7 @@ from keepstone.platform.serving.engine import ChatRequest
 from keepstone.platform.serving.scripted import ScriptedEngine
 from keepstone.platform.understanding_settings import UnderstandingSettings
 from keepstone.retrieval.encoder import HashEncoder
+from keepstone.retrieval.several import search_several
 from keepstone.ui.runtime import Runtime
 from tests.stack import NEVER_DECLINES, admin, ingest, open_stack
 
@@ -124,6 +125,21 @@ async def test_a_chinese_question_reaches_english_documents(documents: Documents
     assert "filter" in understood.queries[1].text
     assert understood.queries[1].weight > understood.queries[0].weight
     assert understood.speaker == 1
+
+
+@pytest.mark.parametrize("name", ["translation", "dictionary"])
+async def test_documents_in_the_questions_own_language_stay_first(runtime: Runtime, name: str) -> None:
+    """However few they are: they are what a Chinese question finds without a bridge."""
+    chinese = {"安全.md": "# 安全\n\n苏州工厂的过滤器每三个月更换一次。".encode()}
+    ingest(runtime, admin(runtime), "mixed", FILES | chinese)
+    documents = Documents(runtime.database, runtime.searcher, admin(runtime), ["mixed"])
+    understood = await understand(
+        documents, ["How often is the filter changed?"], name, question="多久更换一次过滤器？"
+    )
+    assert understood.outcomes == {name: "used"}
+    assert understood.speaker == 0
+    found = search_several(runtime.searcher, documents.scope(), understood.queries, k=3)
+    assert [hit.document_name for hit in found.hits][:2] == ["安全.md", "filter.md"]
 
 
 @pytest.mark.parametrize("name", ["translation", "dictionary"])

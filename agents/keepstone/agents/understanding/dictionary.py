@@ -19,10 +19,9 @@ from anyio.to_thread import run_sync
 
 from keepstone.agents.understanding.base import Documents, Further
 from keepstone.agents.understanding.model import BoundedModel
-from keepstone.agents.understanding.translation import bridge, weight_of
+from keepstone.agents.understanding.translation import across, bridge
 from keepstone.retrieval.encoder import Encoder
 from keepstone.retrieval.language import detect_language
-from keepstone.retrieval.several import Query
 
 _MOST: Final = 2
 # Where the meanings stand among what lindera tells of a word.
@@ -65,8 +64,7 @@ class Dictionary:
             return
         terms = await run_sync(terms_in_english, question)
         if terms:
-            mostly = there["en"] > there.get("zh", 0)
-            yield Further(Query(terms, weight=weight_of("en", "zh", there)), self.name, speaks=mostly)
+            yield across(terms, "zh", there, self.name)
 
 
 def terms_in_english(question: str) -> str:

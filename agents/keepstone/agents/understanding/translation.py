@@ -32,7 +32,7 @@ _NAMES: Final = {
 _TASK: Final = "Translate the question into {language}. Keep names and numbers. Write only the translation."
 _TOKENS: Final = 120
 _LEAST_SHARE: Final = 0.2
-_MOST_WEIGHT: Final = 20.0
+_WEIGHT_ALONE: Final = 20.0
 
 
 class Translation:
@@ -49,7 +49,7 @@ class Translation:
         self._encoder = encoder
 
     async def queries(self, question: str, documents: Documents, model: BoundedModel) -> AsyncGenerator[Further, None]:
-        """Yield the translated question; it weighs the more, the fewer documents are in the question's language."""
+        """Yield the translated question."""
         language = detect_language(question)
         if language is None:
             return
@@ -61,8 +61,7 @@ class Translation:
         translated = words(await model.write(task, asked(question), max_tokens=_TOKENS))
         if detect_language(translated) not in (target, None):
             raise Unusable("the wrong language")
-        mostly = there[target] > there.get(language, 0)
-        yield Further(Query(translated, weight=weight_of(target, language, there)), self.name, speaks=mostly)
+        yield across(translated, language, there, self.name)
 
 
 def bridge(language: str, there: Mapping[str, int], encoder: Encoder) -> str | None:
@@ -81,7 +80,16 @@ def bridge(language: str, there: Mapping[str, int], encoder: Encoder) -> str | N
     return best if best and there[best] >= _LEAST_SHARE * sum(there.values()) else None
 
 
-def weight_of(target: str, language: str, there: Mapping[str, int]) -> float:
-    """Return what a query in `target` weighs beside the question: more, the fewer documents are in its language."""
-    own = there.get(language, 0)
-    return min(_MOST_WEIGHT, there[target] / own) if own else _MOST_WEIGHT
+def across(text: str, language: str, there: Mapping[str, int], technique: str) -> Further:
+    """Return the query that asks a question in the documents' language.
+
+    Where documents are in the question's own language, both count alike, and evidence is weighed by the question.
+
+    Args:
+        text: of the query.
+        language: of the question.
+        there: how many documents are in each language.
+        technique: that made the text.
+    """
+    alone = not there.get(language)
+    return Further(Query(text, weight=_WEIGHT_ALONE if alone else 1.0), technique, speaks=alone)

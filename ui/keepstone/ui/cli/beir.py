@@ -8,13 +8,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from keepstone.platform.settings import Settings, load_settings
 from keepstone.ui.cli.context import hush
 from keepstone.ui.cli.models import opened_registry
 from keepstone.ui.cli.output import emit, fields, interval, table
 from keepstone.ui.cli.progress import progress_lines
 
 if TYPE_CHECKING:
+    from keepstone.platform.settings import Settings
     from keepstone.retrieval.encoder import Encoder
     from keepstone.training.relevance.beir import BeirRun
 
@@ -38,6 +38,7 @@ def measure_beir(folder: Path, split: str, run_file: Path | None) -> None:
         split: which qrels.
         run_file: where the rankings are written.
     """
+    from keepstone.platform.settings import load_settings
     from keepstone.retrieval.local import open_retrieval
     from keepstone.training.relevance.beir import run_beir
 
