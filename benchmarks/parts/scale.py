@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from benchmarks.compare import interleaved
 from benchmarks.harness import Context, Figure
 from keepstone.retrieval.embeddings import batched
-from keepstone.retrieval.indexes.base import Position
+from keepstone.retrieval.indexes.base import EF_SEARCH, Position
 from keepstone.retrieval.indexes.hnsw import EF_CONSTRUCTION, HnswIndex, M
 
 _DIMENSION, _LATENT, _TOPICS, _NOISE = 384, 32, 1000, 0.02
@@ -29,7 +29,6 @@ _BATCH = 1000
 _QUERIES = 1000
 _EXACT_QUERIES = 300
 _AT = 10
-_EF_SEARCH = 128
 _SELECTIVITY = 0.01
 
 FIGURES = (
@@ -61,7 +60,7 @@ def at_scale(context: Context, count: int, label: str) -> Iterable[Figure]:
         bare = _bare(count)
         # Whatever the process took before, the index is charged with what it adds.
         before = _resident()
-        index = HnswIndex(Path(scratch), dimension=_DIMENSION, encoder="synthetic", ef_search=_EF_SEARCH)
+        index = HnswIndex(Path(scratch), dimension=_DIMENSION, encoder="synthetic", ef_search=EF_SEARCH)
         added = list(_fill(index, count))
         resident = _resident() - before
         yield Figure(f"memory_ratio_{label}", [resident / _needed(count)], "x")
@@ -70,11 +69,11 @@ def at_scale(context: Context, count: int, label: str) -> Iterable[Figure]:
         index.save()
         index.close()
         started = time.perf_counter()
-        HnswIndex(Path(scratch), dimension=_DIMENSION, encoder="synthetic", ef_search=_EF_SEARCH).close()
+        HnswIndex(Path(scratch), dimension=_DIMENSION, encoder="synthetic", ef_search=EF_SEARCH).close()
         yield Figure(f"startup_s_{label}", [(time.perf_counter() - started) / (count / 100_000)], "s per 100,000")
     context.details[f"scale_{label}"] = {
         "vectors": count,
-        "ef_search": _EF_SEARCH,
+        "ef_search": EF_SEARCH,
         "resident_mib": resident >> 20,
         "own_account_mib": _needed(count) >> 20,
         "add_ms": {str(size): round(1000 * seconds, 4) for size, seconds in added},
@@ -141,7 +140,7 @@ def _fill(index: HnswIndex, count: int) -> Iterator[tuple[int, float]]:
 def _bare(count: int) -> Any:
     graph = hnswlib.Index(space="ip", dim=_DIMENSION)
     graph.init_index(max_elements=count, M=M, ef_construction=EF_CONSTRUCTION, random_seed=1)
-    graph.set_ef(_EF_SEARCH)
+    graph.set_ef(EF_SEARCH)
     for number, ids in enumerate(batched(range(count), _BATCH)):
         graph.add_items(_vectors(count, len(ids), of=number), np.array(ids))
     return graph

@@ -181,7 +181,7 @@ class SearchSettings(Section):
     """Weight of a passage's likeness to better ones against its score: more brings more different ones."""
     neighbours: int = Field(default=0, ge=0, le=20)
     """With how many passages before and after it in its document each one that is found is read."""
-    ef_search: int = Field(default=128, ge=10)
+    ef_search: int = Field(default=192, ge=10)
     """Breadth of the HNSW search: higher finds more of the true neighbours and takes longer."""
     reranker: str = "off"
     """What reads question and passages once more: `off`; `late`, late interaction between the encoder's token vectors;

@@ -1,6 +1,6 @@
 """Where indexes are kept: each half of them, vectors and words, in the backend that the settings name.
 
-store = open_store(settings.indexes, database, home / "indexes", ef_search=128)
+store = open_store(settings.indexes, database, home / "indexes", ef_search=settings.search.ef_search)
 index = store.open(collection_id, encoder.version, encoder.dimension)
 
 To plug in another backend, write a class like `FolderBackend`, and name it in `_backend`, `_SAME_BACKEND` and
@@ -20,7 +20,7 @@ from typing import Final, Protocol
 
 from keepstone.platform.database import Database
 from keepstone.platform.settings import IndexSettings
-from keepstone.retrieval.indexes.base import LexicalIndex, VectorIndex
+from keepstone.retrieval.indexes.base import EF_SEARCH, LexicalIndex, VectorIndex
 from keepstone.retrieval.indexes.bm25 import Bm25Index
 from keepstone.retrieval.indexes.codes import BinaryCodes, Codes, Int8Codes
 from keepstone.retrieval.indexes.collection import CollectionIndex
@@ -83,7 +83,9 @@ class FolderBackend:
         codes: what is kept of vectors in memory to look through; None: whole vectors in a graph.
     """
 
-    def __init__(self, folder: Path, *, ef_search: int = 128, codes: Callable[[int], Codes] | None = None) -> None:
+    def __init__(
+        self, folder: Path, *, ef_search: int = EF_SEARCH, codes: Callable[[int], Codes] | None = None
+    ) -> None:
         self._folder, self._ef_search, self._codes = folder, ef_search, codes
 
     def vectors(self, key: IndexKey, version: str, dimension: int) -> VectorIndex:
@@ -159,7 +161,7 @@ class IndexStore:
             yield
 
 
-def open_store(settings: IndexSettings, database: Database, folder: Path, *, ef_search: int = 128) -> IndexStore:
+def open_store(settings: IndexSettings, database: Database, folder: Path, *, ef_search: int = EF_SEARCH) -> IndexStore:
     """Return the store that the settings name.
 
     Args:

@@ -8,10 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from keepstone.platform.settings import SearchSettings
+
+EF_SEARCH: Final = SearchSettings().ef_search
+"""Candidates looked at in a search through a graph, where nothing else is said."""
 
 
 @dataclass(frozen=True, slots=True)

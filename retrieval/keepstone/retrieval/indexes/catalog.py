@@ -27,6 +27,7 @@ from keepstone.platform.locks import exclusive_lock
 from keepstone.platform.settings import IndexSettings
 from keepstone.retrieval.encoders import Encoders
 from keepstone.retrieval.indexes.backends import IndexKey, open_store
+from keepstone.retrieval.indexes.base import EF_SEARCH
 from keepstone.retrieval.indexes.collection import CollectionIndex, IndexReport
 from keepstone.retrieval.indexes.versions import IndexVersions, index_versions
 
@@ -77,7 +78,7 @@ class IndexSet:
         encoders: Encoders,
         *,
         settings: IndexSettings = _EMBEDDED,
-        ef_search: int = 128,
+        ef_search: int = EF_SEARCH,
         poll_s: float = 1.0,
     ) -> None:
         self._database, self._encoders, self._poll_s = database, encoders, poll_s

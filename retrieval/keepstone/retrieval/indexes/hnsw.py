@@ -23,7 +23,7 @@ import structlog
 from numpy.typing import NDArray
 
 from keepstone.platform.errors import StorageFull, storage_errors
-from keepstone.retrieval.indexes.base import EMPTY_RANKING, UNBUILT, Position, Ranking
+from keepstone.retrieval.indexes.base import EF_SEARCH, EMPTY_RANKING, UNBUILT, Position, Ranking
 from keepstone.retrieval.indexes.files import fsync_path, write_atomically
 from keepstone.retrieval.indexes.rwlock import ReadWriteLock
 from keepstone.retrieval.indexes.vector_table import VectorTable
@@ -61,7 +61,7 @@ class HnswIndex:
         ef_search: candidates looked at in a search: more finds more of the true neighbours and takes longer.
     """
 
-    def __init__(self, folder: Path, *, dimension: int, encoder: str, ef_search: int = 128) -> None:
+    def __init__(self, folder: Path, *, dimension: int, encoder: str, ef_search: int = EF_SEARCH) -> None:
         self._folder = folder
         self._dimension, self._encoder, self._ef_search = dimension, encoder, ef_search
         self._lock = ReadWriteLock()

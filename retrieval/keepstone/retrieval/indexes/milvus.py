@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 
 from keepstone.platform.database import Database
 from keepstone.retrieval.indexes.backends import IndexKey
+from keepstone.retrieval.indexes.base import EF_SEARCH
 from keepstone.retrieval.indexes.milvus_server import CollectionMissing, MilvusServer
 from keepstone.retrieval.indexes.milvus_vectors import MilvusVectors
 from keepstone.retrieval.indexes.milvus_words import MilvusWords
@@ -31,7 +32,7 @@ class MilvusBackend:
         ef_search: breadth of the vector search.
     """
 
-    def __init__(self, server: MilvusServer, prefix: str, database: Database, *, ef_search: int = 128) -> None:
+    def __init__(self, server: MilvusServer, prefix: str, database: Database, *, ef_search: int = EF_SEARCH) -> None:
         self._server, self._prefix, self._database, self._ef_search = server, prefix, database, ef_search
         self._opened: defaultdict[IndexKey, weakref.WeakSet[MilvusVectors | MilvusWords]] = defaultdict(weakref.WeakSet)
 

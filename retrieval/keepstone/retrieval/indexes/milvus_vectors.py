@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from keepstone.retrieval.indexes.base import EMPTY_RANKING, Position, Ranking
+from keepstone.retrieval.indexes.base import EF_SEARCH, EMPTY_RANKING, Position, Ranking
 from keepstone.retrieval.indexes.hnsw import EF_CONSTRUCTION, M
 from keepstone.retrieval.indexes.milvus_rows import MAX_HITS, MilvusRows, RowKind, best
 from keepstone.retrieval.indexes.milvus_server import MilvusServer
@@ -30,7 +30,9 @@ class MilvusVectors:
         ef_search: candidates looked at in a search: more finds more of the true neighbours and takes longer.
     """
 
-    def __init__(self, server: MilvusServer, name: str, *, dimension: int, encoder: str, ef_search: int = 128) -> None:
+    def __init__(
+        self, server: MilvusServer, name: str, *, dimension: int, encoder: str, ef_search: int = EF_SEARCH
+    ) -> None:
         self._dimension = dimension
         self._rows = MilvusRows(server, name, _kind(dimension, encoder, ef_search))
 

@@ -20,7 +20,7 @@ from sqlalchemy.types import UserDefinedType
 from keepstone.platform.database import Database
 from keepstone.platform.errors import Unavailable
 from keepstone.retrieval.indexes.backends import IndexKey
-from keepstone.retrieval.indexes.base import EMPTY_RANKING, UNBUILT, Position, Ranking
+from keepstone.retrieval.indexes.base import EF_SEARCH, EMPTY_RANKING, UNBUILT, Position, Ranking
 from keepstone.retrieval.indexes.hnsw import EF_CONSTRUCTION, M
 from keepstone.retrieval.indexes.postgres import MAKING_LOCK, IndexLock, PostgresIndex, among, numbers, texts
 
@@ -64,7 +64,7 @@ class PgvectorIndex(PostgresIndex):
     """
 
     def __init__(
-        self, database: Database, lock: IndexLock, key: IndexKey, *, dimension: int, ef_search: int = 128
+        self, database: Database, lock: IndexLock, key: IndexKey, *, dimension: int, ef_search: int = EF_SEARCH
     ) -> None:
         super().__init__(database, lock, key, "vectors", f"1/{dimension}")
         self._dimension, self._ef_search = dimension, min(ef_search, _MAX_EF)

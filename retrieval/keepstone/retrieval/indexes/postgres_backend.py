@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from keepstone.platform.database import Database
 from keepstone.platform.errors import SettingsError
 from keepstone.retrieval.indexes.backends import IndexKey
+from keepstone.retrieval.indexes.base import EF_SEARCH
 from keepstone.retrieval.indexes.pgvector import PgvectorIndex, require_pgvector
 from keepstone.retrieval.indexes.postgres import INDEXES, IndexLock, drop, has_indexes
 from keepstone.retrieval.indexes.postgres_words import PostgresWords
@@ -25,7 +26,7 @@ class PostgresBackend:
         SettingsError: it is no PostgreSQL.
     """
 
-    def __init__(self, database: Database, *, ef_search: int = 128) -> None:
+    def __init__(self, database: Database, *, ef_search: int = EF_SEARCH) -> None:
         if database.is_sqlite:
             raise SettingsError(
                 "Indexes in PostgreSQL need the database there",
