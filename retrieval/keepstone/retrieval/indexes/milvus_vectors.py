@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from keepstone.retrieval.indexes.base import EF_SEARCH, EMPTY_RANKING, Position, Ranking
 from keepstone.retrieval.indexes.hnsw import EF_CONSTRUCTION, M
+from keepstone.retrieval.indexes.milvus_index import MilvusIndex
 from keepstone.retrieval.indexes.milvus_rows import MAX_HITS, MilvusRows, RowKind, best
 from keepstone.retrieval.indexes.milvus_server import MilvusServer
 
@@ -19,7 +20,7 @@ _VECTOR = "vector"
 _SCANNED = 20_000
 
 
-class MilvusVectors:
+class MilvusVectors(MilvusIndex):
     """The vectors of one collection.
 
     Args:
@@ -34,31 +35,7 @@ class MilvusVectors:
         self, server: MilvusServer, name: str, *, dimension: int, encoder: str, ef_search: int = EF_SEARCH
     ) -> None:
         self._dimension = dimension
-        self._rows = MilvusRows(server, name, _kind(dimension, encoder, ef_search))
-
-    @property
-    def position(self) -> Position:
-        """How far it is in the change sequence."""
-        return self._rows.position
-
-    @property
-    def durable_position(self) -> Position:
-        """The same: Milvus keeps what it has confirmed."""
-        return self._rows.position
-
-    @property
-    def count(self) -> int:
-        """Number of vectors."""
-        return self._rows.count
-
-    @property
-    def memory_bytes(self) -> int:
-        """Nothing in this process."""
-        return 0
-
-    def ids(self) -> NDArray[np.int64]:
-        """Return all ids, ascending."""
-        return self._rows.ids()
+        super().__init__(MilvusRows(server, name, _kind(dimension, encoder, ef_search)))
 
     def apply(self, removed: Sequence[int], added: Mapping[int, NDArray[np.float32]], position: Position) -> None:
         """Remove and add vectors; removing what is not there and adding what is changes nothing."""
@@ -87,20 +64,6 @@ class MilvusVectors:
         for some, vectors in self._rows.read(_VECTOR, ids):
             found[[place[each] for each in some.tolist()]] = vectors
         return found[[place[each] for each in ids]]
-
-    def refresh(self) -> None:
-        """Look what other processes have done."""
-        self._rows.refresh()
-
-    def clear(self) -> None:
-        """Forget all vectors."""
-        self._rows.clear()
-
-    def save(self) -> None:
-        """Do nothing: what Milvus has confirmed is durable."""
-
-    def close(self) -> None:
-        """Do nothing: the connection is every index's."""
 
     def _scan(self, vector: NDArray[np.float32], k: int, allowed: Sequence[int] | None) -> Ranking:
         found = EMPTY_RANKING

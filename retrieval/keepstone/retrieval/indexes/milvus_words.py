@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from keepstone.retrieval.analysis import ANALYSIS_VERSION
 from keepstone.retrieval.embeddings import batched
 from keepstone.retrieval.indexes.base import EMPTY_RANKING, Position, Ranking
+from keepstone.retrieval.indexes.milvus_index import MilvusIndex
 from keepstone.retrieval.indexes.milvus_rows import MAX_HITS, MilvusRows, RowKind
 from keepstone.retrieval.indexes.milvus_server import MilvusServer
 
@@ -32,7 +33,7 @@ _MAX_QUERY_TERMS = 256
 _NOTHING = "0"
 
 
-class MilvusWords:
+class MilvusWords(MilvusIndex):
     """The words of one collection.
 
     Args:
@@ -41,31 +42,7 @@ class MilvusWords:
     """
 
     def __init__(self, server: MilvusServer, name: str) -> None:
-        self._rows = MilvusRows(server, name, _KIND)
-
-    @property
-    def position(self) -> Position:
-        """How far it is in the change sequence."""
-        return self._rows.position
-
-    @property
-    def durable_position(self) -> Position:
-        """The same: Milvus keeps what it has confirmed."""
-        return self._rows.position
-
-    @property
-    def count(self) -> int:
-        """Number of chunks."""
-        return self._rows.count
-
-    @property
-    def memory_bytes(self) -> int:
-        """Nothing in this process."""
-        return 0
-
-    def ids(self) -> NDArray[np.int64]:
-        """Return all ids, ascending."""
-        return self._rows.ids()
+        super().__init__(MilvusRows(server, name, _KIND))
 
     def apply(self, removed: Sequence[int], added: Mapping[int, Sequence[str]], position: Position) -> None:
         """Remove and add chunks, of which the first 7,281 terms count; for a moment both old and new are found."""
@@ -86,20 +63,6 @@ class MilvusWords:
             found = self.search(terms, len(some), allowed=some)
             by_id.update(zip(found.ids.tolist(), found.scores.tolist(), strict=True))
         return np.array([by_id.get(each, 0.0) for each in ids], dtype=np.float64)
-
-    def refresh(self) -> None:
-        """Look what other processes have done."""
-        self._rows.refresh()
-
-    def clear(self) -> None:
-        """Forget all."""
-        self._rows.clear()
-
-    def save(self) -> None:
-        """Do nothing: what Milvus has confirmed is durable."""
-
-    def close(self) -> None:
-        """Do nothing: the connection is every index's."""
 
 
 def _text(terms: Iterable[str]) -> str:

@@ -69,7 +69,7 @@ class PgvectorIndex(PostgresIndex):
         super().__init__(database, lock, key, "vectors", f"1/{dimension}")
         self._dimension, self._ef_search = dimension, min(ef_search, _MAX_EF)
         self._type, self._half = _Vector("vector", dimension), _Vector("halfvec", dimension)
-        self._table = sa.Table(
+        self._chunks = self._table = sa.Table(
             f"derived_{self._name}",
             self._metadata,
             sa.Column("chunk", sa.BigInteger, primary_key=True, autoincrement=False),
@@ -124,10 +124,6 @@ class PgvectorIndex(PostgresIndex):
             if each in known:
                 found[at] = known[each]
         return found
-
-    @property
-    def _chunks(self) -> sa.Table:
-        return self._table
 
     def _walk(self, session: Session, vector: NDArray[np.float32], k: int, allowed: Sequence[int] | None) -> Ranking:
         """Search the graph, going on until enough allowed vectors were met."""

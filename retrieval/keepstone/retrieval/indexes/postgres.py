@@ -115,6 +115,9 @@ class PostgresIndex:
         form: of the content; what has another one counts as never built.
     """
 
+    _chunks: sa.Table
+    """Has one row for each chunk; its primary key is called `chunk`."""
+
     def __init__(self, database: Database, lock: IndexLock, key: IndexKey, half: str, form: str) -> None:
         self._database, self._lock, self._key, self._form = database, lock, key, form
         digest = hashlib.sha256(f"{key.collection_id}/{key.encoder}".encode()).hexdigest()
@@ -161,11 +164,6 @@ class PostgresIndex:
 
     def close(self) -> None:
         """Do nothing: connections belong to the database's pool."""
-
-    @property
-    def _chunks(self) -> sa.Table:
-        """The table with one row for each chunk; its primary key is called `chunk`."""
-        raise NotImplementedError
 
     def _read(self, ask: Callable[[Session], _T], nothing: _T) -> _T:
         """Return what `ask` finds in one snapshot; what was never written, or was dropped, holds nothing."""

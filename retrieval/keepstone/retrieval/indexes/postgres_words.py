@@ -43,7 +43,7 @@ class PostgresWords(PostgresIndex):
 
     def __init__(self, database: Database, lock: IndexLock, key: IndexKey) -> None:
         super().__init__(database, lock, key, "words", f"1/{ANALYSIS_VERSION}")
-        self._words = sa.Table(
+        self._chunks = self._words = sa.Table(
             f"derived_{self._name}",
             self._metadata,
             sa.Column("chunk", sa.BigInteger, primary_key=True, autoincrement=False),
@@ -95,10 +95,6 @@ class PostgresWords(PostgresIndex):
         found = self.search(terms, len(ids), allowed=ids)
         by_id = dict(zip(found.ids.tolist(), found.scores.tolist(), strict=True))
         return np.array([by_id.get(each, 0.0) for each in ids])
-
-    @property
-    def _chunks(self) -> sa.Table:
-        return self._words
 
     def _scored(self, session: Session, terms: list[str]) -> Ranking:
         """Score every chunk that has any of the terms; ascending by id."""
