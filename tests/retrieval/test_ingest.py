@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from keepstone.platform.access import readable_scope
 from keepstone.platform.database.tables import ChunkRow, DocumentRow, DocumentState, JobState
-from keepstone.platform.errors import Forbidden, LimitExceeded, NotFound
+from keepstone.platform.errors import Forbidden, InvalidInput, LimitExceeded, NotFound
 from keepstone.retrieval.encoder import HashEncoder
 from keepstone.ui.runtime import Runtime
 from tests.stack import admin, ingest, open_stack, someone
@@ -196,3 +196,27 @@ def test_a_document_that_takes_long_holds_up_nobody_else(tmp_path: Path) -> None
         assert runtime.jobs.get(slow).state == JobState.RUNNING
         encoder.go_on.set()
         assert runtime.jobs.wait(slow, 60).state == JobState.SUCCEEDED
+
+
+class Strict(HashEncoder):
+    """An encoder that refuses texts about whales, as a server may refuse what is too long for it."""
+
+    def encode_documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        if any("whale" in text for text in texts):
+            raise InvalidInput("The encoder's server refused the texts", fix="Lower encoder.max_tokens")
+        return super().encode_documents(texts)
+
+
+def test_a_text_that_the_encoder_refuses_is_its_documents_fault_alone(tmp_path: Path) -> None:
+    with open_stack(tmp_path / "home", encoder=Strict()) as runtime:
+        me = admin(runtime)
+        files = {"a.md": GUIDE.encode(), "whale.md": b"The whale is long.", "z.txt": b"The end is near."}
+        assert ingest(runtime, me, "docs", files).state == JobState.SUCCEEDED
+        states = {each.name: each.state for each in runtime.library.documents(me, "docs")}
+        assert states == {
+            "a.md": DocumentState.READY,
+            "whale.md": DocumentState.FAILED,
+            "z.txt": DocumentState.READY,
+        }
+        [whale] = [each for each in runtime.library.documents(me, "docs") if each.name == "whale.md"]
+        assert "refused" in str(whale.error)

@@ -30,7 +30,7 @@ from keepstone.platform.database.tables import (
     IndexVersionRow,
     JobRow,
 )
-from keepstone.platform.errors import Cancelled, KeepstoneError, StorageFull, Unavailable
+from keepstone.platform.errors import Cancelled, InvalidInput, KeepstoneError, StorageFull, Unavailable
 from keepstone.platform.jobs import JobInfo, Jobs
 from keepstone.platform.settings import ChunkingSettings
 from keepstone.retrieval import embeddings, originals
@@ -212,11 +212,11 @@ class Ingestion:
         done = first
         for group in self._groups(self._load_all(job, way, self._claim(document_ids))):
             self._set_state([each.document_id for each in group], DocumentState.ENCODING)
-            self._encode(job, way.encoder, [chunk.indexed_text for each in group for chunk in each.chunks])
+            encoded = self._encoded(job, way.encoder, group)
             job.check_cancelled()
             with self._database.transaction() as session:
                 self._database.lock_changes(session)
-                replaced = [self._replace(session, way, each) for each in group]
+                replaced = [self._replace(session, way, each) for each in encoded]
             originals.release(self._database, self._blobs, replaced)
             done += len(group)
             job.progress(done, total)
@@ -290,6 +290,17 @@ class Ingestion:
                 group, chunks = [], 0
         if group:
             yield group
+
+    def _encoded(self, job: JobInfo, encoder: Encoder, group: Sequence[_Loaded]) -> Sequence[_Loaded]:
+        """Return the documents of a group whose chunks could be encoded; an encoder may refuse texts."""
+        try:
+            self._encode(job, encoder, [chunk.indexed_text for each in group for chunk in each.chunks])
+        except InvalidInput as error:
+            if len(group) == 1:
+                self._fail(group[0].document_id, group[0].sha256, error)
+                return []
+            return [each for one in group for each in self._encoded(job, encoder, [one])]
+        return group
 
     def _encode(self, job: JobInfo, encoder: Encoder, texts: Sequence[str]) -> None:
         for start in range(0, len(texts), _ENCODE_SLICE):
