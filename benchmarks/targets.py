@@ -29,7 +29,7 @@ class Target:
     """One of `>=`, `<=`, `>`, `<` and `==`."""
     value: float
     source: str
-    """Where the target was set, such as `issue 1`."""
+    """What the target belongs to, such as `main job, speed`."""
     text: str = ""
     """The target in the words it was set in."""
 

@@ -18,7 +18,7 @@ from benchmarks.harness import Context, Figure, main
 from benchmarks.targets import TARGETS, Target, judge, load_targets
 from keepstone.platform.errors import InvalidInput, NotFound
 
-FAST = {"speed": Target(">=", 10, "issue 9")}
+FAST = {"speed": Target(">=", 10, "main job")}
 
 
 def measure_speed(context: Context) -> Iterable[Figure]:
@@ -48,21 +48,21 @@ def test_a_figure_needs_a_value() -> None:
 )
 def test_targets_compare_as_written(op: str, value: float, met: bool) -> None:
     """`at most 2` includes 2 and `under 2` does not."""
-    assert Target(op, value, "issue 9").met_by(2) is met
+    assert Target(op, value, "main job").met_by(2) is met
 
 
 @pytest.mark.parametrize("op", [">=", "<=", "<", ">", "=="])
 def test_nan_meets_no_target(op: str) -> None:
     """A broken measurement must not pass."""
-    assert not Target(op, 1, "issue 9").met_by(float("nan"))
+    assert not Target(op, 1, "main job").met_by(float("nan"))
 
 
 def test_check_names_the_figure_that_falls_short(capsys: pytest.CaptureFixture[str]) -> None:
     """`--check` exits with 1 and says which figure, its value and the target; without it the exit code is 0."""
     assert main("probe", measure_speed, argv=["--check", "--json", "--runs", "3"], targets=FAST) == 1
     printed = capsys.readouterr()
-    assert "speed is 9, the target is >= 10 (issue 9)" in " ".join(printed.err.split())
-    assert json.loads(printed.out)["short"] == ["speed is 9, the target is >= 10 (issue 9)"]
+    assert "speed is 9, the target is >= 10 (main job)" in " ".join(printed.err.split())
+    assert json.loads(printed.out)["short"] == ["speed is 9, the target is >= 10 (main job)"]
     assert main("probe", measure_speed, argv=["--runs", "3"], targets=FAST) == 0
 
 
@@ -73,12 +73,12 @@ def test_check_passes_when_the_median_reaches_the_target() -> None:
 
 def test_a_target_without_a_figure_is_short() -> None:
     """Leaving a figure out must not pass the check, unless it was not asked for."""
-    targets = {**FAST, "recall": Target(">=", 0.99, "issue 9")}
+    targets = {**FAST, "recall": Target(">=", 0.99, "main job")}
     assert main("probe", measure_speed, argv=["--check", "--runs", "5"], targets=targets) == 1
     assert main("probe", measure_speed, argv=["--check", "--runs", "5", "--only", "speed"], targets=targets) == 0
     (speed, recall) = judge({"speed": 12.0}, targets)
     assert speed.met
-    assert recall.sentence == "recall was not measured, the target is >= 0.99 (issue 9)"
+    assert recall.sentence == "recall was not measured, the target is >= 0.99 (main job)"
 
 
 def test_json_says_what_was_measured_where(capsys: pytest.CaptureFixture[str]) -> None:
@@ -101,7 +101,7 @@ def test_json_says_what_was_measured_where(capsys: pytest.CaptureFixture[str]) -
         "iqr": 1.5,
         "runs": [8.0, 9.0, 10.0, 11.0],
         "target": ">= 10",
-        "source": "issue 9",
+        "source": "main job",
         "met": False,
     }
     assert report["machine"]["cores"] >= 1
@@ -185,7 +185,7 @@ def test_every_target_in_the_file_is_valid() -> None:
 
 
 @pytest.mark.parametrize(
-    "entry", ['op = "=>"\nvalue = 1\nsource = "issue 9"', 'op = ">="\nsource = "issue 9"', "value = ", "speed = 1"]
+    "entry", ['op = "=>"\nvalue = 1\nsource = "main job"', 'op = ">="\nsource = "main job"', "value = ", "speed = 1"]
 )
 def test_a_wrong_target_is_refused(entry: str, tmp_path: Path) -> None:
     """A typing error in targets.toml must not switch a target off."""
