@@ -1,5 +1,9 @@
 """Vectors in memory: hierarchical navigable small worlds (Malkov and Yashunin, 2016) by hnswlib.
 
+The nodes of the graph are called by their rows in a table. A row that was removed is not given to another vector:
+hnswlib would move its node, and may leave others without a path to them. Where there are many such rows, graph and
+table are made anew.
+
 The graph lives in memory; `save` writes a snapshot, two files, beside a JSON file that names them. The JSON file is
 replaced last and in one step, so that a reader finds the old snapshot or the new one; a snapshot that is torn, or of
 another encoder, counts as none.
@@ -33,7 +37,7 @@ M = 16
 EF_CONSTRUCTION = 100
 """Candidates looked at for each new node's links."""
 
-_FORMAT = 2
+_FORMAT = 3
 _SIDECAR = "vectors.json"
 _FIRST_CAPACITY = 1024
 # Vectors added under one hold of the lock: some milliseconds, for which searches wait.
@@ -41,11 +45,11 @@ _ADD_ROWS = 64
 _ADD_THREADS = min(4, os.cpu_count() or 1)
 # Up to so many allowed ids are compared one by one, which is exact and faster than a walk through the graph.
 _SCAN_ALLOWED = 4000
-# Half precision may order near-equal vectors wrongly; so many more are compared once again in full.
-_SCAN_SPARE = 32
+# A small collection is always compared one by one, for no graph promises to find all.
+_SCAN_ALL = 1000
 # Vectors taken out of the graph at once, while no Python code can run.
 _MOVED_ROWS = 256
-# Deleted nodes stay in the graph as stepping stones until new ones take their places, or there are too many of them.
+# Deleted nodes stay in the graph as stepping stones until there are too many of them.
 _MIN_DELETED_TO_COMPACT = 1000
 
 log = structlog.get_logger(__name__)
@@ -120,7 +124,8 @@ class HnswIndex:
         """Return the `k` vectors of highest inner product among the allowed ones."""
         with self._lock.reading():
             chosen = None if allowed is None else {each for each in allowed if each in self._table}
-            if exact or (chosen is not None and len(chosen) <= _SCAN_ALLOWED):
+            few = len(self._table) <= _SCAN_ALL if chosen is None else len(chosen) <= _SCAN_ALLOWED
+            if exact or few:
                 return self._scan(vector, k, chosen)
             return self._walk(vector, k, chosen)
 
@@ -181,57 +186,57 @@ class HnswIndex:
         k = min(k, len(self._table) if chosen is None else len(chosen))
         if k <= 0:
             return EMPTY_RANKING
-        is_allowed = None if chosen is None else chosen.__contains__
+        is_allowed = None if chosen is None else set(self._table.rows(chosen).tolist()).__contains__
         try:
             labels, distances = self._graph.knn_query(vector, k=k, num_threads=1, filter=is_allowed)
         except RuntimeError:
             # The walk met fewer than k live nodes, as may happen where many were deleted.
             return self._scan(vector, k, chosen)
-        return _ranking(labels[0].astype(np.int64), 1.0 - distances[0].astype(np.float64), k)
+        return _ranking(self._table.ids_of(labels[0].astype(np.int64)), 1.0 - distances[0].astype(np.float64), k)
 
     def _scan(self, vector: NDArray[np.float32], k: int, chosen: set[int] | None) -> Ranking:
-        ids = self._table.nearest(vector, k + _SCAN_SPARE, chosen) if k > 0 else []
-        if not ids:
+        rows = self._table.nearest(vector, k, chosen) if k > 0 else np.empty(0, dtype=np.int64)
+        if not len(rows):
             return EMPTY_RANKING
-        scores = np.asarray(self._graph.get_items(ids)) @ vector
-        return _ranking(np.array(ids, dtype=np.int64), scores.astype(np.float64), k)
+        # Unlike a product of matrix and vector, this gives equal vectors equal scores.
+        scores = np.vecdot(np.asarray(self._graph.get_items(rows)), vector)
+        return _ranking(self._table.ids_of(rows), scores.astype(np.float64), k)
 
     def _add(self, ids: list[int], vectors: NDArray[np.float32]) -> None:
         graph = self._graph
-        needed = graph.get_current_count() + max(0, len(ids) - self._deleted_count)
+        needed = graph.get_current_count() + len(ids)
         if needed > graph.get_max_elements():
             graph.resize_index(max(needed, 2 * graph.get_max_elements()))
-        graph.add_items(vectors, np.asarray(ids, dtype=np.uint64), num_threads=_ADD_THREADS, replace_deleted=True)
-        self._table.put(ids, vectors)
+        rows = self._table.put(ids, vectors)
+        graph.add_items(vectors, np.arange(rows.start, rows.stop), num_threads=_ADD_THREADS)
 
     def _remove(self, each: int) -> None:
         if each in self._table:
-            self._graph.mark_deleted(each)
-            self._table.remove(each)
+            self._graph.mark_deleted(self._table.remove(each))
 
     @property
     def _deleted_count(self) -> int:
-        return int(self._graph.get_current_count()) - len(self._table)
+        return self._table.used - len(self._table)
 
     def _compact_if_needed(self) -> None:
-        """Build the graph anew without the deleted nodes, once they are half of it: they cost memory and time."""
+        """Build graph and table anew without the deleted nodes, once they are half: they cost memory and time."""
         if self._deleted_count < max(_MIN_DELETED_TO_COMPACT, len(self._table)):
             return
         with self._lock.reading():
             ids = self._table.ids()
-            fresh = self._new_graph(max(_FIRST_CAPACITY, len(ids)))
+            graph, table = self._new_graph(max(_FIRST_CAPACITY, len(ids))), VectorTable(self._dimension)
             for start in range(0, len(ids), _MOVED_ROWS):
-                some = ids[start : start + _MOVED_ROWS]
-                fresh.add_items(self._graph.get_items(some), some.astype(np.uint64), num_threads=_ADD_THREADS)
+                some = ids[start : start + _MOVED_ROWS].tolist()
+                vectors = np.asarray(self._graph.get_items(self._table.rows(some)))
+                rows = table.put(some, vectors)
+                graph.add_items(vectors, np.arange(rows.start, rows.stop), num_threads=_ADD_THREADS)
         # Only `apply` changes the graph, and this runs inside it, so nothing happened between the two locks.
         with self._lock.writing():
-            self._graph = fresh
+            self._graph, self._table = graph, table
 
     def _new_graph(self, capacity: int) -> Any:
         graph = hnswlib.Index(space="ip", dim=self._dimension)
-        graph.init_index(
-            max_elements=capacity, M=M, ef_construction=EF_CONSTRUCTION, random_seed=1, allow_replace_deleted=True
-        )
+        graph.init_index(max_elements=capacity, M=M, ef_construction=EF_CONSTRUCTION, random_seed=1)
         graph.set_ef(self._ef_search)
         return graph
 
@@ -256,7 +261,7 @@ class HnswIndex:
                 raise ValueError("damaged")  # noqa: TRY301
             graph = hnswlib.Index(space="ip", dim=self._dimension)
             capacity = max(_FIRST_CAPACITY, int(sidecar["nodes"]) * 5 // 4)
-            graph.load_index(str(paths[0]), max_elements=capacity, allow_replace_deleted=True)
+            graph.load_index(str(paths[0]), max_elements=capacity)
             graph.set_ef(self._ef_search)
             table = VectorTable.load(paths[1], self._dimension)
             position = Position(**sidecar["position"])

@@ -16,10 +16,12 @@ from numpy.typing import NDArray
 _ROWS = 4096
 _FIRST_CAPACITY = 1024
 _FREE = -1
+# Half precision keeps 11 bits of each number, which moves the inner product of unit vectors by no more than this.
+_ERROR = 2.0**-11 + 1e-4
 
 
 class VectorTable:
-    """A table that grows; rows of removed vectors are used again. Not safe for threads by itself.
+    """A table that grows; rows of removed vectors stay empty. Not safe for threads by itself.
 
     Args:
         dimension: length of the vectors.
@@ -29,7 +31,7 @@ class VectorTable:
         self._matrix = np.zeros((_FIRST_CAPACITY, dimension), dtype=np.float16)
         self._ids = np.full(_FIRST_CAPACITY, _FREE, dtype=np.int64)
         self._row_of: dict[int, int] = {}
-        self._free: list[int] = []
+        self._used = 0
 
     def __len__(self) -> int:
         return len(self._row_of)
@@ -46,21 +48,36 @@ class VectorTable:
         """Return all ids, ascending."""
         return np.sort(self._ids[self._ids != _FREE])
 
-    def put(self, ids: Sequence[int], vectors: NDArray[np.float32]) -> None:
-        """Add vectors, shape (n, d), under ids that are not in the table."""
-        used = len(self._row_of) + len(self._free)
-        fresh = max(0, len(ids) - len(self._free))
-        self._make_room(used + fresh)
-        rows = [self._free.pop() for _ in range(len(ids) - fresh)] + list(range(used, used + fresh))
-        self._matrix[rows] = vectors
-        self._ids[rows] = ids
+    def put(self, ids: Sequence[int], vectors: NDArray[np.float32]) -> range:
+        """Add vectors, shape (n, d), under ids that are not in the table; return their rows, never used before."""
+        rows = range(self._used, self._used + len(ids))
+        self._make_room(rows.stop)
+        self._matrix[rows.start : rows.stop] = vectors
+        self._ids[rows.start : rows.stop] = ids
         self._row_of.update(zip(ids, rows, strict=True))
+        self._used = rows.stop
+        return rows
 
-    def remove(self, chunk_id: int) -> None:
-        """Forget a vector that is in the table."""
+    def remove(self, chunk_id: int) -> int:
+        """Forget a vector that is in the table; return the row that it had."""
         row = self._row_of.pop(chunk_id)
         self._ids[row] = _FREE
-        self._free.append(row)
+        self._matrix[row] = 0
+        return row
+
+    def rows(self, ids: Iterable[int]) -> NDArray[np.int64]:
+        """Return the rows of vectors that are in the table."""
+        return np.array([self._row_of[each] for each in ids], dtype=np.int64)
+
+    def ids_of(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the ids of the vectors in some rows."""
+        found: NDArray[np.int64] = self._ids[rows]
+        return found
+
+    @property
+    def used(self) -> int:
+        """Rows that have or had a vector."""
+        return self._used
 
     def scores(self, vector: NDArray[np.float32], ids: Sequence[int]) -> NDArray[np.float64]:
         """Return the inner product with each of these vectors, NaN for those that are not here."""
@@ -74,27 +91,23 @@ class VectorTable:
         found[known] = self._matrix[[self._row_of[ids[at]] for at in known]]
         return found
 
-    def nearest(self, vector: NDArray[np.float32], k: int, among: Iterable[int] | None = None) -> list[int]:
-        """Return the ids of the `k` highest inner products, in no order, rounding errors included."""
-        if among is None:
-            used = len(self._row_of) + len(self._free)
-            rows: NDArray[np.int64] = np.flatnonzero(self._ids[:used] != _FREE)
-        else:
-            rows = np.array([self._row_of[each] for each in among], dtype=np.int64)
+    def nearest(self, vector: NDArray[np.float32], k: int, among: Iterable[int] | None = None) -> NDArray[np.int64]:
+        """Return rows with the `k` highest inner products with a unit vector, and all that rounding may have hidden."""
+        rows: NDArray[np.int64] = np.flatnonzero(self._ids != _FREE) if among is None else self.rows(among)
         products = np.empty(len(rows), dtype=np.float32)
         for start in range(0, len(rows), _ROWS):
             some = rows[start : start + _ROWS]
             products[start : start + len(some)] = self._matrix[some].astype(np.float32) @ vector
-        best = np.argpartition(-products, k - 1)[:k] if 0 < k < len(rows) else np.arange(len(rows))
-        found: list[int] = self._ids[rows[best]].tolist()
-        return found
+        if k >= len(rows):
+            return rows
+        near: NDArray[np.int64] = rows[products >= np.partition(products, -k)[-k] - 2 * _ERROR]
+        return near
 
     def save(self, path: Path) -> None:
-        """Write ids and vectors as two NumPy arrays, one behind the other."""
-        ids = self.ids()
+        """Write ids and vectors by row as two NumPy arrays, one behind the other."""
         with path.open("xb") as file:
-            np.save(file, ids, allow_pickle=False)
-            np.save(file, self._matrix[[self._row_of[each] for each in ids.tolist()]], allow_pickle=False)
+            np.save(file, self._ids[: self._used], allow_pickle=False)
+            np.save(file, self._matrix[: self._used], allow_pickle=False)
 
     @classmethod
     def load(cls, path: Path, dimension: int) -> VectorTable:
@@ -112,7 +125,8 @@ class VectorTable:
         table._make_room(len(ids))
         table._ids[: len(ids)] = ids
         table._matrix[: len(ids)] = matrix
-        table._row_of = dict(zip(ids.tolist(), range(len(ids)), strict=True))
+        table._row_of = {each: row for row, each in enumerate(ids.tolist()) if each != _FREE}
+        table._used = len(ids)
         return table
 
     def _make_room(self, rows: int) -> None:
