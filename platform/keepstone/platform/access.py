@@ -77,7 +77,8 @@ def authorize(session: Session, principal: Principal, action: Action, obj: Colle
     """Let `principal` do `action` to `obj`, or raise.
 
     Collections: the owner, grants and administrators. Conversations, answers, agents' runs and jobs: their own
-    principal (jobs also administrators, and whoever may read the collection may watch its jobs).
+    principal (jobs also administrators, and whoever may read the collection may watch its jobs). Who may write in the
+    collection may stop and repeat its jobs, but none that acts for the one who ordered it.
 
     Raises:
         NotFound: the principal may not even read it.
@@ -144,7 +145,9 @@ def allowed_actions(session: Session, principal: Principal, obj: CollectionRow |
             return ROLES["owner"]
         collection = session.get(CollectionRow, obj.collection_id) if obj.collection_id else None
         if collection:
-            return _actions_in_collection(session, principal, collection)
+            allowed = _actions_in_collection(session, principal, collection)
+            # With `scopes`, a job does what its owner may do, which others must not order by repeating it.
+            return allowed & {"read"} if "scopes" in obj.args else allowed
     return frozenset()
 
 

@@ -7,6 +7,7 @@ import re
 import pytest
 from fastapi import FastAPI
 
+from keepstone.platform.database.tables import JobRow, JobState
 from keepstone.ui.http.gate import PUBLIC_PATHS
 from keepstone.ui.runtime import Runtime
 from tests.stack import admin, ingest
@@ -180,3 +181,29 @@ async def test_only_administrators_restart_the_engine_verify_indexes_and_make_lo
         assert (await client.post("/v1/engine/restart")).status_code == 403
         assert (await client.get("/v1/indexes")).status_code == 403
         assert (await client.post("/v1/login-links")).status_code == 403
+
+
+async def test_a_writer_does_not_stop_or_repeat_what_acts_for_somebody_else(
+    app: FastAPI, runtime: Runtime, secrets_of_admin: dict[str, str]
+) -> None:
+    """Once more, a job does what the one who ordered it may do: a promotion is not a writer's to order."""
+    owner, key = admin(runtime), key_of(runtime, "walt", ("read", "write"))
+    runtime.library.grant(owner, "secret", "walt", "writer")
+    collection_id = runtime.library.collection(owner, "secret").id
+    with runtime.database.transaction() as session:
+        args = {"order": {}, "scopes": ["admin", "read", "write"]}
+        session.add(
+            JobRow(
+                id="job_acts", kind="of-nobody", args=args, principal_id=owner.id, collection_id=collection_id,
+                state=JobState.FAILED,
+            )
+        )  # fmt: skip
+    async with client_of(app, key) as client:
+        assert (await client.get("/v1/jobs/job_acts")).status_code == 200
+        assert (await client.post("/v1/jobs/job_acts/retry")).status_code == 403
+        assert (await client.post("/v1/jobs/job_acts/cancel")).status_code == 403
+        # Reading documents is what writers do themselves.
+        assert (await client.post(f"/v1/jobs/{secrets_of_admin['job_id']}/cancel")).status_code == 202
+    async with client_of(app, key_of(runtime, "admin", ("read", "write"))) as client:
+        assert (await client.post("/v1/jobs/job_acts/retry")).status_code == 403
+    assert runtime.jobs.get("job_acts").state == JobState.FAILED

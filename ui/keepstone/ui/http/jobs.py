@@ -97,6 +97,9 @@ def retry_job(job_id: str, principal: CurrentPrincipal, runtime: TheRuntime) -> 
     """Run a failed or cancelled job again."""
     with runtime.database.reading() as session:
         row = find_job(session, principal, job_id, "write")
+    # It acts once more with the scopes that it was ordered with.
+    for scope in row.args.get("scopes", ()):
+        principal.needs_scope(scope)
     if row.kind == INGEST and row.collection_id and row.state in (JobState.FAILED, JobState.CANCELLED):
         runtime.library.requeue(principal, row.collection_id, row.args["documents"])
     runtime.jobs.retry(job_id)

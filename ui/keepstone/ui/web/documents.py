@@ -13,6 +13,7 @@ from keepstone.platform.access import Principal
 from keepstone.platform.database.tables import OPEN_JOBS, DocumentState, utc_now
 from keepstone.platform.errors import NotFound
 from keepstone.platform.jobs.records import find_job, readable_jobs
+from keepstone.retrieval.ingest import KIND as INGEST
 from keepstone.retrieval.library import CollectionInfo
 from keepstone.ui.runtime import Runtime
 from keepstone.ui.web import documents_view as view
@@ -206,11 +207,11 @@ class DocumentsPage:
 
     @told
     def on_cancel(self, values: _Values, request: gr.Request) -> tuple[Any, ...]:
-        """Stop the collection's jobs."""
+        """Stop what reads the collection's documents."""
         principal, place = principal_of(request), self._place(values)
         with self._runtime.database.reading() as session:
             jobs = readable_jobs(session, principal, collection_id=place.collection)
-            unfinished = [job.id for job in jobs if job.state in OPEN_JOBS]
+            unfinished = [job.id for job in jobs if job.state in OPEN_JOBS and job.kind == INGEST]
             for job_id in unfinished:
                 find_job(session, principal, job_id, "write")
         for job_id in unfinished:
