@@ -48,6 +48,23 @@ async def test_a_json_body_without_a_length_is_bounded_while_it_comes(client: ht
     assert "app.max_body_mb" in response.json()["error"]["fix"]
 
 
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("/login", "application/x-www-form-urlencoded"),
+        ("/login", "multipart/form-data; boundary=x"),
+        ("/gradio_api/queue/join", "application/json"),
+        ("/v1/collections/any/documents", "application/json"),
+        ("/v1/collections/any/documents", "application/x-www-form-urlencoded"),
+    ],
+)
+async def test_what_is_no_upload_is_bounded_like_json(app: FastAPI, admin_key: str, path: str, kind: str) -> None:
+    """Such bodies are held in memory, and nobody need sign in to send one to the login page."""
+    async with client_of(app, None if path == "/login" else admin_key) as client:
+        response = await client.post(path, content=b"x" * (JSON_BODY_LIMIT + 1), headers={"content-type": kind})
+    assert response.status_code == 413
+
+
 async def test_an_upload_is_bounded_while_it_comes(client: httpx.AsyncClient, runtime: Runtime) -> None:
     runtime.library.create_collection(admin(runtime), "bounded")
 

@@ -20,7 +20,7 @@ log = structlog.get_logger(__name__)
 
 JSON_BODY_LIMIT: Final = 4 * 2**20
 MCP_PATH: Final = "/mcp"
-_UPLOAD: Final = re.compile(r"/v1/collections/[^/]+/documents")
+_UPLOAD: Final = re.compile(r"/v1/collections/[^/]+/documents|/gradio_api/upload/?")
 _API_CSP: Final = "default-src 'none'; frame-ancestors 'none'"
 # Gradio starts itself by inline scripts and styles. Images and connections stay with this server, so that nothing a
 # model writes can carry data elsewhere.
@@ -45,7 +45,8 @@ class Shield:
 
     Args:
         app: what lies behind.
-        max_body_bytes: largest body of an upload. Bodies of the API that are no uploads may have `JSON_BODY_LIMIT`.
+        max_body_bytes: largest body of an upload, whose parts go to the disk. Other bodies, which are held in memory
+            and may come from anybody, may have `JSON_BODY_LIMIT`.
     """
 
     def __init__(self, app: ASGIApp, *, max_body_bytes: int) -> None:
@@ -58,7 +59,7 @@ class Shield:
             await self._app(scope, receive, send)
             return
         with request_context(Headers(scope=scope).get("x-request-id")) as request_id:
-            await self._serve(scope, _Exchange(scope, receive, send, self._limit(scope["path"]), request_id))
+            await self._serve(scope, _Exchange(scope, receive, send, self._limit(scope), request_id))
 
     async def _serve(self, scope: Scope, exchange: _Exchange) -> None:
         try:
@@ -77,9 +78,10 @@ class Shield:
         finally:
             exchange.record()
 
-    def _limit(self, path: str) -> int:
-        is_json = _is_api(path) and not _UPLOAD.fullmatch(path)
-        return min(JSON_BODY_LIMIT, self._max_body_bytes) if is_json else self._max_body_bytes
+    def _limit(self, scope: Scope) -> int:
+        is_form = Headers(scope=scope).get("content-type", "").lower().startswith("multipart/")
+        is_upload = is_form and _UPLOAD.fullmatch(scope["path"])
+        return self._max_body_bytes if is_upload else min(JSON_BODY_LIMIT, self._max_body_bytes)
 
 
 class _Exchange:
