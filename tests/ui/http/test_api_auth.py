@@ -205,6 +205,13 @@ async def test_an_api_key_needs_no_origin(app: FastAPI, admin_key: str) -> None:
         assert response.status_code == 200
 
 
+@pytest.mark.parametrize("path", ["/lo%0Agin", "/%0Alogin", "/lo%09gin", "/met%0Drics"])
+async def test_a_line_break_makes_no_path_public(app: FastAPI, path: str) -> None:
+    """Parsers of URLs drop line breaks and tabs, which the routes still see."""
+    async with client_of(app) as client:
+        assert (await client.get(path)).status_code == 401
+
+
 @pytest.mark.parametrize(
     ("host", "known"),
     [

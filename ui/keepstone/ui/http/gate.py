@@ -53,7 +53,8 @@ class Gate:
         await self._app(scope, receive, send)
 
     async def _admit(self, request: HTTPConnection) -> None:
-        path = request.url.path
+        # Not `request.url.path`, from which the parser of URLs drops line breaks that the routes see.
+        path = request.scope["path"]
         request.state.principal = None
         try:
             identity = await self._authenticator.identify(request)
