@@ -38,8 +38,8 @@ _LONGEST_URL = 4000
 _MOST_ADDRESSES = 4
 _LONGEST_SILENCE_S = 15.0
 _COMPRESSED: Final = frozenset({"gzip", "x-gzip", "deflate"})
-# Answers with the secrets of a machine at Azure, under an address that is public by its number.
-_METADATA: Final = frozenset({IPv4Address("168.63.129.16")})
+# Answer with the secrets of a machine at Azure and Oracle, under addresses that count as public.
+_METADATA: Final = frozenset({IPv4Address("168.63.129.16"), IPv4Address("192.0.0.192")})
 # Networks whose addresses hold an IPv4 address in their last 32 bits (RFC 4291, RFC 6052).
 _HOLDING_IPV4: Final = tuple(map(ipaddress.IPv6Network, ("::/96", "::ffff:0:0/96", "::ffff:0:0:0/96", "64:ff9b::/96")))
 

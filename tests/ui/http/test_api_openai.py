@@ -311,6 +311,7 @@ def test_a_body_that_is_no_json_object_is_refused(elsewhere: httpx.Client, raw: 
         {"max_tokens": 0},
         {"max_tokens": "many"},
         {"temperature": 9},
+        {"stream": True, "stream_options": 5},
         {"model": None},
         {"model": 7},
     ],

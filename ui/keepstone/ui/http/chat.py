@@ -68,7 +68,10 @@ async def chat_completions(
     )
     completion = Completion(model=name)
     if body.get("stream"):
-        wants_usage = bool((body.get("stream_options") or {}).get("include_usage"))
+        options = body.get("stream_options") or {}
+        if not isinstance(options, dict):
+            raise InvalidInput("stream_options is not an object")
+        wants_usage = bool(options.get("include_usage"))
         return EventResponse(_streamed(completion, events, wants_usage=wants_usage))
     answer = await unless_disconnected(request.receive, _finished(events))
     return JSONResponse(completion.whole(answer))
