@@ -26,6 +26,7 @@ from keepstone.platform.database.tables import ChunkRow, JobState
 from keepstone.platform.errors import KeepstoneError
 from keepstone.platform.settings import load_settings
 from keepstone.retrieval.adding import AddedDocument
+from keepstone.retrieval.chunk_rows import INDEXED_TEXT
 from keepstone.retrieval.embeddings import batched
 from keepstone.ui.cli.files import BATCH_FILES
 from keepstone.ui.runtime import Runtime
@@ -81,10 +82,7 @@ def ingestion(context: Context, documents: int = 600, name: str = "ingestion_rat
         with open_runtime(source) as runtime:
             ingest(runtime, files)
             with runtime.database.reading() as session:
-                texts = [
-                    f"{context_}\n{text}" if context_ else text
-                    for context_, text in session.execute(sa.select(ChunkRow.context, ChunkRow.text))
-                ]
+                texts = list(session.scalars(sa.select(INDEXED_TEXT)))
             folder = runtime.registry.get("all-minilm-l6-v2").path
         bare = SentenceTransformer(
             str(folder), device="cpu", local_files_only=True, model_kwargs={"dtype": torch.bfloat16}

@@ -78,9 +78,9 @@ class ChunkingSettings(Section):
     """Longest chunk, in tokens of the encoder."""
     overlap_tokens: int = Field(default=0, ge=0)
     """How many tokens neighbouring chunks share, with `structure` those of the same section."""
-    context: Literal["headings", "none"] = "headings"
-    """What is indexed with the text of a chunk: the document's title and the headings that it stands under, or
-    nothing."""
+    context: Literal["headings", "llm", "none"] = "headings"
+    """What is indexed with the text of a chunk: the document's title and the headings that it stands under; with `llm`
+    besides one or two sentences by the language model that place it in its document; or nothing."""
     window_sentences: int = Field(default=3, ge=1, le=20)
     """With `sentence-window`: how many sentences on either side are read together with the one that is found."""
     parent_tokens: int = Field(default=600, ge=64, le=16_384)

@@ -1,9 +1,9 @@
-"""Passages as rows of the database."""
+"""Passages as rows of the database, and what encoders and lexical indexes read of them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -11,6 +11,13 @@ from sqlalchemy.orm import Session
 from keepstone.platform.database.tables import ChangeRow, ChunkRow, DocumentRow
 from keepstone.retrieval import embeddings
 from keepstone.retrieval.types import Chunk
+
+INDEXED_TEXT: Final[sa.ColumnElement[str]] = (
+    sa.case((ChunkRow.context == "", ""), else_=ChunkRow.context + "\n")
+    + sa.case((ChunkRow.placement == "", ""), else_=ChunkRow.placement + "\n")
+    + ChunkRow.text
+).label("indexed_text")
+"""`Chunk.indexed_text` of a row."""
 
 
 def add_chunks(session: Session, document: DocumentRow, chunks: Sequence[Chunk]) -> None:
@@ -37,6 +44,7 @@ def _chunk_row(document: DocumentRow, chunk: Chunk) -> dict[str, Any]:
         "wide_end": chunk.wide[1] if chunk.wide else None,
         "text": chunk.text,
         "context": chunk.context,
+        "placement": chunk.placement,
         "page": chunk.page,
         "language": chunk.language,
         "indexed_sha256": embeddings.text_hash(chunk.indexed_text),

@@ -2,7 +2,8 @@
 
 A job is cut into units of a few documents. Each unit loads its files in the worker pool, splits them, encodes all their
 chunks together, and commits each document in one transaction: a kill at any line leaves a document either as it was or
-done, and what was encoded before is found in the cache. One file's error is that file's alone.
+done, and what was encoded before, or written by a language model, is found in the cache. One file's error is that
+file's alone.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from keepstone.platform.settings import ChunkingSettings
 from keepstone.retrieval import embeddings, originals
 from keepstone.retrieval.chunk_rows import add_chunks
 from keepstone.retrieval.chunking import Chunker, choose, chunking_of, describe, open_chunker
+from keepstone.retrieval.chunking.placement import Placer, forget_unused, wanted_placer
 from keepstone.retrieval.embeddings import batched
 from keepstone.retrieval.encoder import Encoder
 from keepstone.retrieval.encoders import Encoders
@@ -75,6 +77,13 @@ class _Way:
     encoder: Encoder
     chunking: ChunkingSettings
     chunker: Chunker
+    placer: Placer | None
+    """Asks a language model for the place of each passage; None where that is not wanted."""
+
+    @property
+    def description(self) -> str:
+        """For provenance."""
+        return describe(self.chunker) + (f" context={self.placer.version}" if self.placer else "")
 
 
 class Ingestion:
@@ -88,6 +97,7 @@ class Ingestion:
         indexes: told when there is something new.
         chunking: how documents are cut, in collections without a choice of their own.
         jobs: where the work is queued; this object registers itself there.
+        placer: asks the language model for the places of passages in their documents; None where there is none.
     """
 
     def __init__(
@@ -100,6 +110,7 @@ class Ingestion:
         indexes: IndexSet,
         chunking: ChunkingSettings,
         jobs: Jobs,
+        placer: Placer | None = None,
     ) -> None:
         self._database = database
         self._blobs = blobs
@@ -108,6 +119,7 @@ class Ingestion:
         self._indexes = indexes
         self._chunking = chunking
         self._jobs = jobs
+        self._placer = placer
         jobs.register(KIND, self, concurrency=_JOBS_AT_ONCE, own_progress=True)
 
     def submit(self, principal: Principal, collection: str, document_ids: Sequence[str]) -> str:
@@ -255,7 +267,7 @@ class Ingestion:
             version = collection.encoder if collection else self._encoders.default.version
             chunking = chunking_of(collection, self._chunking) if collection else self._chunking
         encoder = self._encoders.get(version)
-        return _Way(encoder, chunking, open_chunker(chunking, encoder))
+        return _Way(encoder, chunking, open_chunker(chunking, encoder), wanted_placer(chunking, self._placer))
 
     def _load_all(self, job: JobInfo, way: _Way, pending: Sequence[tuple[str, str, str]]) -> Iterator[_Loaded]:
         def load(item: tuple[str, str, str]) -> _Loaded | None:
@@ -265,6 +277,8 @@ class Ingestion:
                 with self._blobs.local_path(sha256) as path:
                     document = self._pool.load(path, name)
                 chunks = way.chunker.split(document, way.encoder)
+                if way.placer is not None:
+                    chunks = way.placer.place(document_id, document, chunks, check=job.check_cancelled)
             except (Cancelled, StorageFull, Unavailable):
                 raise
             except KeepstoneError as error:
@@ -323,12 +337,14 @@ class Ingestion:
             raise Unavailable(f"Vectors of {row.name!r} went meanwhile", fix="They are made again")
         remove_chunks(session, row)
         add_chunks(session, row, loaded.chunks)
+        if way.placer is not None:
+            forget_unused(session, row.id)
         document = loaded.document
         row.text = document.text
         row.pages = [list(asdict(page).values()) for page in document.pages]
         row.headings = [list(asdict(heading).values()) for heading in document.headings]
         row.media_type, row.title, row.language = document.media_type, document.title, document.language
-        row.parser, row.chunker = document.parser, describe(way.chunker)
+        row.parser, row.chunker = document.parser, way.description
         row.details = dict(document.details)
         replaced = row.sha256
         row.sha256, row.pending_sha256 = loaded.sha256, None

@@ -25,6 +25,7 @@ from keepstone.platform.settings import ChunkingSettings
 from keepstone.retrieval import embeddings
 from keepstone.retrieval.chunk_rows import add_chunks
 from keepstone.retrieval.chunking import Chunker, open_chunker
+from keepstone.retrieval.chunking.placement import Placer, wanted_placer
 from keepstone.retrieval.embeddings import batched
 from keepstone.retrieval.encoder import Encoder
 from keepstone.retrieval.encoders import Encoders
@@ -49,6 +50,7 @@ class _Way:
     """How documents become passages, and what is called meanwhile."""
 
     chunker: Chunker
+    placer: Placer | None
     encoder: Encoder
     check: Callable[[], None]
 
@@ -61,6 +63,7 @@ def open_recut(
     *,
     encoders: Encoders,
     chunking: ChunkingSettings,
+    placer: Placer | None = None,
     check: Callable[[], None] = lambda: None,
 ) -> Iterator[Recut]:
     """Copy the documents of a collection that have a text, cut in another way, and index them.
@@ -71,11 +74,13 @@ def open_recut(
         collection_id: which.
         encoders: the collection's own makes the vectors.
         chunking: how the copy is cut.
+        placer: as ingestion has it; what it is told is kept with `source`, for whoever adopts this cut.
         check: called often; what it raises ends the work.
 
     Raises:
         NotFound: there is no such collection.
         ModelMissing: its encoder is not installed any more.
+        EngineUnavailable: a language model is to be asked, and does not answer.
         StorageFull: no room.
     """
     with ExitStack() as resources:
@@ -85,9 +90,9 @@ def open_recut(
         resources.callback(database.close)
         database.upgrade()
         encoder = encoders.get(_copy_collection(source, database, collection_id))
-        chunker = open_chunker(chunking, encoder)
+        chunker, wanted = open_chunker(chunking, encoder), wanted_placer(chunking, placer)
         for ids in batched(_left(source, database, collection_id), _AT_ONCE):
-            _copy(source, database, ids, _Way(chunker, encoder, check))
+            _copy(source, database, ids, _Way(chunker, wanted, encoder, check))
         indexes = resources.enter_context(IndexSet(database, folder / "indexes", encoders))
         indexes.catch_up(collection_id)
         yield Recut(database, indexes)
@@ -127,7 +132,10 @@ def _copy(source: Database, copy: Database, ids: Sequence[str], way: _Way) -> No
     cut = []
     for row, document in documents:
         way.check()
-        cut.append((row, document, way.chunker.split(document, way.encoder)))
+        chunks = way.chunker.split(document, way.encoder)
+        if way.placer is not None:
+            chunks = way.placer.place(row.id, document, chunks, check=way.check)
+        cut.append((row, document, chunks))
     vectors: list[embeddings.NewEmbedding] = []
     for texts in batched([chunk.indexed_text for _, _, chunks in cut for chunk in chunks], _ENCODED_AT_ONCE):
         way.check()

@@ -26,6 +26,7 @@ from keepstone.platform.database import Database
 from keepstone.platform.database.tables import ChunkRow, CollectionRow, IndexState, IndexVersionRow, utc_now
 from keepstone.platform.errors import Conflict, InvalidInput, KeepstoneError, ModelMissing, NotFound, Unavailable
 from keepstone.retrieval import embeddings
+from keepstone.retrieval.chunk_rows import INDEXED_TEXT
 from keepstone.retrieval.encoders import Encoders
 from keepstone.retrieval.indexes.catalog import IndexSet
 from keepstone.retrieval.indexes.versions import index_versions
@@ -227,7 +228,7 @@ class Reindexing:
             total = _count(session, ChunkRow.collection_id == collection_id)
             done = total - _count(session, *absent)
         report(done, total)
-        query = sa.select(ChunkRow.id, ChunkRow.context, ChunkRow.text).where(*absent)
+        query = sa.select(ChunkRow.id, INDEXED_TEXT).where(*absent)
         last = 0
         while True:
             check()
@@ -235,7 +236,7 @@ class Reindexing:
                 rows = session.execute(query.where(ChunkRow.id > last).order_by(ChunkRow.id).limit(_SLICE)).all()
             if not rows:
                 return
-            texts = [f"{context}\n{text}" if context else text for _, context, text in rows]
+            texts = [row.indexed_text for row in rows]
             self._keep(collection_id, version, embeddings.embed(self._database, encoder, texts))
             last, done = rows[-1].id, done + len(rows)
             report(min(done, total), total)

@@ -56,6 +56,8 @@ class Chunk:
     ordinal: int
     context: str = ""
     """Title and heading path, indexed together with the text."""
+    placement: str = ""
+    """What a language model wrote of its place in the document: indexed as well, but never shown or cited."""
     page: int | None = None
     """Page on which it starts, or what is read in its place."""
     language: str | None = None
@@ -65,7 +67,7 @@ class Chunk:
     @property
     def indexed_text(self) -> str:
         """What encoder and lexical index read."""
-        return f"{self.context}\n{self.text}" if self.context else self.text
+        return "\n".join(filter(None, (self.context, self.placement, self.text)))
 
 
 @dataclass(frozen=True, slots=True)

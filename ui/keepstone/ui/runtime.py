@@ -31,6 +31,7 @@ from keepstone.platform.serving.handover import Engines
 from keepstone.platform.serving.supervisor import EngineSupervisor
 from keepstone.platform.settings import Settings
 from keepstone.retrieval.archives import ArchiveLimits
+from keepstone.retrieval.chunking.placement import Placer
 from keepstone.retrieval.encoder import Encoder
 from keepstone.retrieval.encoders import Encoders, configured_encoder, open_encoder
 from keepstone.retrieval.indexes.catalog import IndexSet
@@ -194,6 +195,7 @@ def _build(ground: Ground, encoder: Encoder | Encoders | None, resources: ExitSt
     pool = resources.enter_context(LoadPool(_load_limits(settings)))
     jobs = open_jobs(database, settings)
     resources.callback(jobs.close)
+    placer = Placer(database, connect, lambda: f"{model().name}@{model().version}")
     ingestion = Ingestion(
         database=database,
         blobs=blobs,
@@ -202,6 +204,7 @@ def _build(ground: Ground, encoder: Encoder | Encoders | None, resources: ExitSt
         indexes=indexes,
         chunking=settings.chunking,
         jobs=jobs,
+        placer=placer,
     )
     reindexing = Reindexing(database, encoders, indexes)
     models: dict[Kind, str] = {"encoder": settings.encoder.model, "llm": settings.engine.model}
@@ -277,6 +280,7 @@ def _build(ground: Ground, encoder: Encoder | Encoders | None, resources: ExitSt
         registry=registry,
         search=settings.search,
         chunking=settings.chunking,
+        placer=placer,
     )
     tuning = Tuning(
         database=database,

@@ -241,10 +241,23 @@ class ChunkRow(Base):
     text: Mapped[str] = mapped_column(sa.Text)
     context: Mapped[str] = mapped_column(sa.Text, default="")
     """Title and heading path, which are indexed with the text but are no part of the span."""
+    placement: Mapped[str] = mapped_column(sa.Text, default="", server_default="")
+    """What a language model wrote of its place in the document; likewise."""
     page: Mapped[int | None]
     language: Mapped[str | None] = mapped_column(sa.String(8))
     indexed_sha256: Mapped[str] = mapped_column(sa.String(64), index=True)
     """sha256 of what encoders read, its context and its text: under which its vectors are in `embeddings`."""
+
+
+class PlacementRow(Base):
+    """The cache of placements: a model is asked once where a passage stands in its document."""
+
+    __tablename__ = "placements"
+    document_id: Mapped[str] = mapped_column(sa.ForeignKey("documents.id", ondelete="CASCADE"), primary_key=True)
+    asked_sha256: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
+    """sha256 of the model's version and all that it was shown."""
+    text: Mapped[str] = mapped_column(sa.Text)
+    """What it wrote; empty where it had nothing to say."""
 
 
 class EmbeddingRow(Base):

@@ -32,7 +32,7 @@ def open_chunker(settings: ChunkingSettings, encoder: Encoder) -> Chunker:
     options = {
         "max_tokens": max_tokens,
         "overlap_tokens": min(settings.overlap_tokens, max_tokens // 2),
-        "headings": settings.context == "headings",
+        "headings": settings.context != "none",
         "window_sentences": settings.window_sentences,
         "parent_tokens": settings.parent_tokens,
         "semantic_percentile": settings.semantic_percentile,

@@ -24,6 +24,7 @@ from sqlalchemy.orm import Session
 from keepstone.platform.database import Database
 from keepstone.platform.database.tables import ChangeRow, ChunkRow, EmbeddingRow
 from keepstone.retrieval.analysis import tokens
+from keepstone.retrieval.chunk_rows import INDEXED_TEXT
 from keepstone.retrieval.embeddings import batched, from_bytes
 from keepstone.retrieval.indexes.base import UNBUILT, ChunkIndex, LexicalIndex, Position, VectorIndex
 
@@ -279,15 +280,12 @@ class CollectionIndex:
         if not ids:
             return []
         found = session.execute(
-            sa.select(ChunkRow.id, ChunkRow.context, ChunkRow.text, EmbeddingRow.vector)
+            sa.select(ChunkRow.id, INDEXED_TEXT, EmbeddingRow.vector)
             .outerjoin(EmbeddingRow, self._is_its_vector())
             .where(ChunkRow.id.in_(ids), ChunkRow.collection_id == self.collection_id)
             .order_by(ChunkRow.id)
         )
-        return [
-            _Row(chunk_id, f"{context}\n{text}" if context else text, self._vector(chunk_id, vector))
-            for chunk_id, context, text, vector in found
-        ]
+        return [_Row(chunk_id, text, self._vector(chunk_id, vector)) for chunk_id, text, vector in found]
 
     def _with_vector(self) -> sa.Select[int]:
         return (

@@ -51,6 +51,8 @@ class SourcePassage:
     context: str
     page: int | None
     language: str | None
+    placement: str = ""
+    """What a language model wrote of its place in the document."""
     side: Side = "train"
     group: int = 0
     """Equal for near-duplicates."""
@@ -58,7 +60,7 @@ class SourcePassage:
     @property
     def indexed_text(self) -> str:
         """The passage as it is encoded."""
-        return f"{self.context}\n{self.text}" if self.context else self.text
+        return "\n".join(filter(None, (self.context, self.placement, self.text)))
 
     def hit(self, collection_id: str) -> Hit:
         """Return the passage as search would, without scores."""
@@ -221,8 +223,8 @@ def _read(session: Session, collection_id: str, seed: int, check: Callable[[], N
 
 def _of_document(session: Session, document: Any) -> list[SourcePassage]:
     query = sa.select(
-        ChunkRow.id, ChunkRow.ordinal, ChunkRow.start, ChunkRow.end, ChunkRow.text, ChunkRow.context, ChunkRow.page,
-        ChunkRow.language,
+        ChunkRow.id, ChunkRow.ordinal, ChunkRow.start, ChunkRow.end, ChunkRow.text, ChunkRow.context,
+        ChunkRow.placement, ChunkRow.page, ChunkRow.language,
     ).where(ChunkRow.document_id == document.id)  # fmt: skip
     found = session.execute(query.order_by(ChunkRow.ordinal).limit(_MAX_OF_ONE))
     return [
@@ -238,6 +240,7 @@ def _of_document(session: Session, document: Any) -> list[SourcePassage]:
             context=row.context,
             page=row.page,
             language=row.language,
+            placement=row.placement,
         )
         for row in found
     ]

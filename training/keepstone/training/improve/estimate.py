@@ -19,6 +19,7 @@ from keepstone.platform.database.tables import ChunkRow
 from keepstone.platform.errors import InvalidInput
 from keepstone.platform.machine import Machine
 from keepstone.platform.models.registry import InstalledModel
+from keepstone.retrieval.chunk_rows import INDEXED_TEXT
 from keepstone.training.data import ChatMessage, ChatRow, Dataset, DatasetCard, DatasetConfig, Datasets, RetrievalRow
 from keepstone.training.data.assemble import listed
 from keepstone.training.data.rows import to_lines
@@ -134,11 +135,11 @@ def _passages(database: Database, collection_id: str) -> tuple[int, list[str]]:
     with database.reading() as session:
         count = session.scalar(sa.select(sa.func.count()).select_from(ChunkRow).where(here)) or 0
         every = max(1, count // _SAMPLED)
-        query = sa.select(ChunkRow.context, ChunkRow.text).where(here, ChunkRow.id % every == 0)
-        found = list(session.execute(query.order_by(ChunkRow.id).limit(_SAMPLED)))
+        query = sa.select(INDEXED_TEXT).where(here, ChunkRow.id % every == 0)
+        found = list(session.scalars(query.order_by(ChunkRow.id).limit(_SAMPLED)))
         if not found:
-            found = list(session.execute(sa.select(ChunkRow.context, ChunkRow.text).where(here).limit(_SAMPLED)))
-    return count, [f"{context}\n{text}" if context else text for context, text in found]
+            found = list(session.scalars(sa.select(INDEXED_TEXT).where(here).limit(_SAMPLED)))
+    return count, found
 
 
 def _stand_in(folder: Path, sample: Sequence[str], wanted: DatasetConfig, rows: int) -> tuple[Path, float]:

@@ -14,6 +14,7 @@ from keepstone.platform.errors import NotFound
 from keepstone.platform.models.registry import ModelRegistry
 from keepstone.platform.settings import ChunkingSettings, SearchSettings
 from keepstone.retrieval.chunking import chunking_of
+from keepstone.retrieval.chunking.placement import Placer
 from keepstone.retrieval.encoders import Encoders
 from keepstone.retrieval.options import with_own
 from keepstone.retrieval.recut import open_recut
@@ -33,6 +34,7 @@ class Trials:
         registry: of the installed ones.
         search: how collections without a choice of their own are searched.
         chunking: how their documents are cut.
+        placer: asks the language model for the places of passages, where their collection wants that.
     """
 
     def __init__(
@@ -44,9 +46,10 @@ class Trials:
         registry: ModelRegistry,
         search: SearchSettings,
         chunking: ChunkingSettings,
+        placer: Placer | None = None,
     ) -> None:
         self._database, self._encoders, self._rerankers, self._registry = database, encoders, rerankers, registry
-        self._search, self._chunking = search, chunking
+        self._search, self._chunking, self._placer = search, chunking, placer
 
     def passages(self, collection_id: str) -> int:
         """Return how many passages a collection has."""
@@ -84,7 +87,13 @@ class Trials:
         row = self._row(collection_id)
         cut = ChunkingSettings.model_validate(chunking_of(row, self._chunking).model_dump() | way.chunking)
         with open_recut(
-            folder, self._database, collection_id, encoders=self._encoders, chunking=cut, check=check
+            folder,
+            self._database,
+            collection_id,
+            encoders=self._encoders,
+            chunking=cut,
+            placer=self._placer,
+            check=check,
         ) as copy:
             own = with_own(self._search, row.search)
             yield Searcher(copy.database, self._encoders, copy.indexes, own, self._rerankers)
