@@ -22,7 +22,7 @@ DOCS = Path(__file__).resolve().parent.parent / "docs"
 CONFIGURATION = """\
 # Configuration
 
-<!-- Written by `make docs` from settings.py and model_settings.py in platform/. Edit the docstrings there. -->
+<!-- Written by `make docs` from the settings in platform/. Edit the docstrings there. -->
 
 Keepstone runs without any configuration. What you do set, set in `keepstone.toml` in the home folder
 (`keepstone status` names it), or in environment variables, which win over the file:

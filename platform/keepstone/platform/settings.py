@@ -28,6 +28,7 @@ from pydantic_settings import SettingsError as SourceError
 
 from keepstone.platform.errors import SettingsError, did_you_mean
 from keepstone.platform.model_settings import EncoderSettings, EngineSettings, Section
+from keepstone.platform.sources_settings import SourcesSettings
 from keepstone.platform.understanding_settings import UnderstandingSettings
 
 _PREFIX = "KEEPSTONE_"
@@ -302,6 +303,7 @@ class Settings(BaseSettings):
     chunking: ChunkingSettings = ChunkingSettings()
     ingestion: IngestionSettings = IngestionSettings()
     fetch: FetchSettings = FetchSettings()
+    sources: SourcesSettings = SourcesSettings()
     indexes: IndexSettings = IndexSettings()
     search: SearchSettings = SearchSettings()
     understanding: UnderstandingSettings = UnderstandingSettings()

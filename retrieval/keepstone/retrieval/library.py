@@ -213,14 +213,15 @@ class Library:
         return added
 
     def add_documents(
-        self, principal: Principal, collection: str, files: Sequence[tuple[str, BinaryIO]]
+        self, principal: Principal, collection: str, files: Iterable[tuple[str, BinaryIO | KeepstoneError]]
     ) -> list[AddedDocument | KeepstoneError]:
         """Store the bytes of files and queue them, each as one document; the same bytes twice make nothing new.
 
         Args:
             principal: who hands them in; needs to write in the collection.
             collection: name or id.
-            files: each one's name, or its path below the folder that is being ingested, and its bytes, read once.
+            files: each one's name, or its path below the folder that is being ingested, and its bytes, read once before
+                the next is asked for; an error in the place of bytes is returned.
 
         Returns:
             For each file what became of it, or its error, in their order.

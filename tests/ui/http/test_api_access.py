@@ -37,6 +37,7 @@ _BODIES: dict[str, object] = {
     "/v1/collections/{name}/judgements": {"judgements": [{"question": "How long?", "relevant": ["a.md"]}]},
     "/v1/collections/{name}/evaluation": {"judgements": [{"question": "How long?", "relevant": ["a.md"]}]},
     "/v1/collections/{name}/tuning": {},
+    "/v1/collections/{name}/sources": {"location": "/srv/secret"},
     "/v1/collections/{name}/grants": {"principal": "mallory", "role": "owner"},
     "/v1/answers/{answer_id}/feedback": {"rating": 1},
     "/v1/datasets": {"collection": "secret"},
@@ -74,6 +75,7 @@ def secrets_of_admin(runtime: Runtime) -> dict[str, str]:
         "response_id": "resp_0",
         "reference": "dataset-00000000",
         "whom": "admin",
+        "source": "src_0",
     }
 
 

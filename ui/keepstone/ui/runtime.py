@@ -43,6 +43,7 @@ from keepstone.retrieval.reindex import Reindexing
 from keepstone.retrieval.reranking import OFF, Reranker, Rerankers, open_reranker
 from keepstone.retrieval.reranking.listwise import ListwiseReranker
 from keepstone.retrieval.search import Searcher
+from keepstone.retrieval.sources import Sources
 from keepstone.retrieval.upkeep import Upkeep
 from keepstone.retrieval.url_encoder import UrlEncoder
 from keepstone.training.data import DatasetBuilder, DatasetLibrary, Datasets
@@ -76,6 +77,7 @@ class Runtime:
     fetcher: Fetcher
     jobs: Jobs
     ingestion: Ingestion
+    sources: Sources
     reindexing: Reindexing
     runs: Runs
     engine: Engine
@@ -206,6 +208,14 @@ def _build(ground: Ground, encoder: Encoder | Encoders | None, resources: ExitSt
         jobs=jobs,
         placer=placer,
     )
+    sources = Sources(
+        database=database,
+        library=library,
+        ingestion=ingestion,
+        jobs=jobs,
+        settings=settings.sources,
+        max_file_bytes=settings.ingestion.max_file_mb * 2**20,
+    )
     reindexing = Reindexing(database, encoders, indexes)
     models: dict[Kind, str] = {"encoder": settings.encoder.model, "llm": settings.engine.model}
     runs = Runs(
@@ -315,6 +325,8 @@ def _build(ground: Ground, encoder: Encoder | Encoders | None, resources: ExitSt
     upkeep = Upkeep(database, blobs, indexes, reindexing)
     resources.callback(upkeep.stop)
     upkeep.start()
+    resources.callback(sources.stop)
+    sources.start()
     jobs.launch()
     understanding = Understanding(engine, model, encoders.default, settings.understanding)
     answerer = Answerer(
@@ -354,6 +366,7 @@ def _build(ground: Ground, encoder: Encoder | Encoders | None, resources: ExitSt
         fetcher=Fetcher(settings.fetch),
         jobs=jobs,
         ingestion=ingestion,
+        sources=sources,
         reindexing=reindexing,
         runs=runs,
         engine=engine,

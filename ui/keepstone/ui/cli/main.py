@@ -25,6 +25,7 @@ from keepstone.ui.cli import (
     models,
     relevance,
     runs,
+    sources,
     status,
     up,
     verdicts,
@@ -62,6 +63,7 @@ app.add_typer(agent.app, name="agent", rich_help_panel="Documents and questions"
 app.command("mcp", rich_help_panel="Documents and questions")(mcp.mcp)
 app.add_typer(collections.app, name="collections", rich_help_panel="Documents and questions")
 app.add_typer(documents.app, name="documents", rich_help_panel="Documents and questions")
+app.add_typer(sources.app, name="sources", rich_help_panel="Documents and questions")
 app.add_typer(jobs.app, name="jobs", rich_help_panel="Documents and questions")
 app.command("improve", rich_help_panel="Improve")(improve.improve)
 app.add_typer(improve.app, name="reports", rich_help_panel="Improve")

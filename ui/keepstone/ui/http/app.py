@@ -37,6 +37,7 @@ from keepstone.ui.http import (
     rerank,
     runs,
     search,
+    sources,
     status,
     verdicts,
 )
@@ -54,8 +55,8 @@ if TYPE_CHECKING:
     from keepstone.ui.runtime import Runtime
 
 _SUBJECTS = (
-    agent, chat, responses, promotions, models, embeddings, collections, documents, jobs, search, rerank, relevance,
-    conversations, datasets, keys, registry, runs, improvements, status, verdicts, health, login,
+    agent, chat, responses, promotions, models, embeddings, collections, documents, sources, jobs, search, rerank,
+    relevance, conversations, datasets, keys, registry, runs, improvements, status, verdicts, health, login,
 )  # fmt: skip
 
 _MCP_HEADERS = ("mcp-protocol-version", "mcp-method", "mcp-name")
