@@ -59,13 +59,13 @@ def at_scale(context: Context, count: int, label: str) -> Iterable[Figure]:
         questions = _vectors(count, _QUERIES, of=-1)
         bare = _bare(count)
         # Whatever the process took before, the index is charged with what it adds.
-        before = _resident()
+        before, before_files = _resident()
         index = HnswIndex(Path(scratch), dimension=_DIMENSION, encoder="synthetic", ef_search=EF_SEARCH)
         added = list(_fill(index, count))
-        resident = _resident() - before
-        yield Figure(f"memory_ratio_{label}", [resident / _needed(count)], "x")
         yield from _speed(context, index, bare, questions, label)
         yield from _filtered(context, index, questions, count, label)
+        resident, files = _resident()
+        yield Figure(f"memory_ratio_{label}", [(resident - before) / _needed(count)], "x")
         index.save()
         index.close()
         started = time.perf_counter()
@@ -74,7 +74,8 @@ def at_scale(context: Context, count: int, label: str) -> Iterable[Figure]:
     context.details[f"scale_{label}"] = {
         "vectors": count,
         "ef_search": EF_SEARCH,
-        "resident_mib": resident >> 20,
+        "resident_mib": resident - before >> 20,
+        "resident_file_mib": files - before_files >> 20,
         "own_account_mib": _needed(count) >> 20,
         "add_ms": {str(size): round(1000 * seconds, 4) for size, seconds in added},
     }
@@ -168,5 +169,7 @@ def _needed(count: int) -> int:
     return count * (_DIMENSION * 4 + 2 * M * 4 + 4 + 8)
 
 
-def _resident() -> int:
-    return int(psutil.Process().memory_info().rss)
+def _resident() -> tuple[int, int]:
+    """Return the bytes of memory of the process's own, and those of files, which the system takes back at need."""
+    memory = psutil.Process().memory_info()
+    return memory.rss - memory.shared, memory.shared

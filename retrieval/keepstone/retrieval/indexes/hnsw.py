@@ -4,9 +4,9 @@ The nodes of the graph are called by their rows in a table. A row that was remov
 hnswlib would move its node, and may leave others without a path to them. Where there are many such rows, graph and
 table are made anew.
 
-The graph lives in memory; `save` writes a snapshot, two files, beside a JSON file that names them. The JSON file is
-replaced last and in one step, so that a reader finds the old snapshot or the new one; a snapshot that is torn, or of
-another encoder, counts as none.
+The graph lives in memory; `save` writes a snapshot, files beside a JSON file that names them. The JSON file is replaced
+last and in one step, so that a reader finds the old snapshot or the new one; a snapshot that is torn, or of another
+encoder, counts as none.
 """
 
 from __future__ import annotations
@@ -37,18 +37,20 @@ M = 16
 EF_CONSTRUCTION = 100
 """Candidates looked at for each new node's links."""
 
-_FORMAT = 3
+_FORMAT = 4
 _SIDECAR = "vectors.json"
+# What hnswlib keeps of a node besides: its name and level, upper links, a lock, and its place in the table of names.
+_NODE_BYTES = 114
 _FIRST_CAPACITY = 1024
 # Vectors added under one hold of the lock: some milliseconds, for which searches wait.
 _ADD_ROWS = 64
 _ADD_THREADS = min(4, os.cpu_count() or 1)
-# Up to so many allowed ids are compared one by one, which is exact and faster than a walk through the graph.
-_SCAN_ALLOWED = 4000
-# A small collection is always compared one by one, for no graph promises to find all.
-_SCAN_ALL = 1000
-# Vectors taken out of the graph at once, while no Python code can run.
-_MOVED_ROWS = 256
+# So many vectors are compared one by one: exactly, which no graph promises, and about as fast as a walk through it.
+_COMPARE = 4000
+# So many allowed ones are looked through by their codes, faster than a walk that asks for each node whether it is one.
+_LOOK_THROUGH = 50_000
+# Vectors put into a new graph at once.
+_MOVED_ROWS = 1024
 # Deleted nodes stay in the graph as stepping stones until there are too many of them.
 _MIN_DELETED_TO_COMPACT = 1000
 
@@ -70,8 +72,7 @@ class HnswIndex:
         self._dimension, self._encoder, self._ef_search = dimension, encoder, ef_search
         self._lock = ReadWriteLock()
         folder.mkdir(parents=True, exist_ok=True)
-        self._graph = self._new_graph(_FIRST_CAPACITY)
-        self._table = VectorTable(dimension)
+        self._graph, self._table = self._new_graph(_FIRST_CAPACITY), self._new_table()
         self._position = self._durable = UNBUILT
         self._unsaved = False
         self._load()
@@ -94,7 +95,7 @@ class HnswIndex:
     @property
     def memory_bytes(self) -> int:
         """Graph and table."""
-        per_node = self._dimension * 4 + M * 2 * 4 + 16
+        per_node = self._dimension * 4 + M * 2 * 4 + _NODE_BYTES
         return int(self._graph.get_max_elements()) * per_node + self._table.memory_bytes
 
     def ids(self) -> NDArray[np.int64]:
@@ -104,11 +105,15 @@ class HnswIndex:
 
     def apply(self, removed: Sequence[int], added: Mapping[int, NDArray[np.float32]], position: Position) -> None:
         """Remove and add vectors; removing what is not there and adding what is changes nothing."""
+        gone = self._table.rows(np.unique(np.array(removed, dtype=np.int64)))
+        gone = gone[gone >= 0]
         with self._lock.writing():
-            for each in removed:
-                self._remove(each)
+            for row in gone.tolist():
+                self._graph.mark_deleted(row)
+            self._table.remove(gone)
         self._compact_if_needed()
-        new = [each for each in added if each not in self._table]
+        ids = np.fromiter(added, dtype=np.int64, count=len(added))
+        new = ids[self._table.rows(ids) < 0].tolist()
         for start in range(0, len(new), _ADD_ROWS):
             some = new[start : start + _ADD_ROWS]
             vectors = np.stack([added[each] for each in some])
@@ -123,30 +128,35 @@ class HnswIndex:
     ) -> Ranking:
         """Return the `k` vectors of highest inner product among the allowed ones."""
         with self._lock.reading():
-            chosen = None if allowed is None else {each for each in allowed if each in self._table}
-            few = len(self._table) <= _SCAN_ALL if chosen is None else len(chosen) <= _SCAN_ALLOWED
-            if exact or few:
-                return self._scan(vector, k, chosen)
-            return self._walk(vector, k, chosen)
+            if k <= 0 or not len(self._table):
+                return EMPTY_RANKING
+            if allowed is None:
+                return self._table.nearest(vector, k) if exact or self._is_small else self._walk(vector, k)
+            rows = self._table.rows(np.unique(np.asarray(allowed, dtype=np.int64)))
+            rows = rows[rows >= 0]
+            if exact or len(rows) <= _LOOK_THROUGH:
+                return self._table.nearest_of(rows, vector, k, exact=exact or len(rows) <= _COMPARE)
+            return self._walk(vector, k, rows)
 
     def scores(self, vector: NDArray[np.float32], ids: Sequence[int]) -> NDArray[np.float64]:
         """Return the inner product with each of these vectors, NaN for those that are not here."""
-        with self._lock.reading():
-            return self._table.scores(vector, ids)
+        found: NDArray[np.float64] = np.vecdot(self.vectors(ids), vector).astype(np.float64)
+        return found
 
     def vectors(self, ids: Sequence[int]) -> NDArray[np.float32]:
-        """Return each of these vectors in half precision's accuracy, NaN for those that are not here."""
+        """Return each of these vectors, NaN for those that are not here."""
         with self._lock.reading():
-            return self._table.vectors(ids)
+            return self._table.read(self._table.rows(np.asarray(ids, dtype=np.int64)))
 
     def clear(self) -> None:
         """Forget all vectors, and the snapshot."""
         with self._lock.writing():
             (self._folder / _SIDECAR).unlink(missing_ok=True)
-            self._graph, self._table = self._new_graph(_FIRST_CAPACITY), VectorTable(self._dimension)
+            self._table.close()
+            self._graph, self._table = self._new_graph(_FIRST_CAPACITY), self._new_table()
             self._position = self._durable = UNBUILT
             self._unsaved = False
-        self._remove_snapshots(keep="")
+        self._remove_files_but(set())
 
     def save(self) -> None:
         """Write the snapshot."""
@@ -155,84 +165,80 @@ class HnswIndex:
             if not self._unsaved:
                 return
             name = f"vectors-{position.seq}-{secrets.token_hex(4)}"
-            graph, table = self._folder / f"{name}.hnsw", self._folder / f"{name}.npy"
+            graph, ids = self._folder / f"{name}.hnsw", self._folder / f"{name}.npy"
             try:
                 with storage_errors("writing the vector index"):
                     self._write_graph(graph)
-                    self._table.save(table)
-                    fsync_path(table)
+                    vectors_sha256 = self._table.save(ids)
                     sidecar = {
                         "format": _FORMAT,
-                        "files": {path.name: _sha256(path) for path in (graph, table)},
+                        "files": {path.name: _sha256(path) for path in (graph, ids)},
+                        "vectors": {self._table.path.name: vectors_sha256},
                         "encoder": self._encoder,
                         "dimension": self._dimension,
-                        "nodes": self._graph.get_current_count(),
+                        "rows": self._table.used,
                         "position": asdict(position),
                     }
                     write_atomically(self._folder / _SIDECAR, json.dumps(sidecar).encode())
             except BaseException:
                 graph.unlink(missing_ok=True)
-                table.unlink(missing_ok=True)
+                ids.unlink(missing_ok=True)
                 raise
             self._durable, self._unsaved = position, False
-        self._remove_snapshots(keep=name)
+        self._remove_files_but({graph.name, ids.name})
 
     def close(self) -> None:
         """Let go of the memory."""
         with self._lock.writing():
-            self._graph, self._table = self._new_graph(1), VectorTable(self._dimension)
-
-    def _walk(self, vector: NDArray[np.float32], k: int, chosen: set[int] | None) -> Ranking:
-        k = min(k, len(self._table) if chosen is None else len(chosen))
-        if k <= 0:
-            return EMPTY_RANKING
-        is_allowed = None if chosen is None else set(self._table.rows(chosen).tolist()).__contains__
-        try:
-            labels, distances = self._graph.knn_query(vector, k=k, num_threads=1, filter=is_allowed)
-        except RuntimeError:
-            # The walk met fewer than k live nodes, as may happen where many were deleted.
-            return self._scan(vector, k, chosen)
-        return _ranking(self._table.ids_of(labels[0].astype(np.int64)), 1.0 - distances[0].astype(np.float64), k)
-
-    def _scan(self, vector: NDArray[np.float32], k: int, chosen: set[int] | None) -> Ranking:
-        rows = self._table.nearest(vector, k, chosen) if k > 0 else np.empty(0, dtype=np.int64)
-        if not len(rows):
-            return EMPTY_RANKING
-        # Unlike a product of matrix and vector, this gives equal vectors equal scores.
-        scores = np.vecdot(np.asarray(self._graph.get_items(rows)), vector)
-        return _ranking(self._table.ids_of(rows), scores.astype(np.float64), k)
-
-    def _add(self, ids: list[int], vectors: NDArray[np.float32]) -> None:
-        graph = self._graph
-        needed = graph.get_current_count() + len(ids)
-        if needed > graph.get_max_elements():
-            graph.resize_index(max(needed, 2 * graph.get_max_elements()))
-        rows = self._table.put(ids, vectors)
-        graph.add_items(vectors, np.arange(rows.start, rows.stop), num_threads=_ADD_THREADS)
-
-    def _remove(self, each: int) -> None:
-        if each in self._table:
-            self._graph.mark_deleted(self._table.remove(each))
+            self._table.close()
+            self._graph = self._new_graph(1)
 
     @property
-    def _deleted_count(self) -> int:
-        return self._table.used - len(self._table)
+    def _is_small(self) -> bool:
+        return self._table.used <= _COMPARE
+
+    def _walk(self, vector: NDArray[np.float32], k: int, rows: NDArray[np.int64] | None = None) -> Ranking:
+        """Find the nearest of all, or of some rows, by way of the graph."""
+        is_allowed = None
+        if rows is not None:
+            mask = np.zeros(self._table.used, dtype=np.uint8)
+            mask[rows] = 1
+            is_allowed = mask.tobytes().__getitem__
+        k = min(k, len(self._table) if rows is None else len(rows))
+        try:
+            found, distances = self._graph.knn_query(vector, k=k, num_threads=1, filter=is_allowed)
+        except RuntimeError:
+            # The walk met fewer than k live nodes, as may happen where many were deleted.
+            return self._table.nearest_of(self._table.all_rows() if rows is None else rows, vector, k, exact=True)
+        ids = self._table.ids_of(found[0])
+        order = np.lexsort((ids, distances[0]))
+        return Ranking(ids[order], np.subtract(1.0, distances[0], dtype=np.float64)[order])
+
+    def _add(self, ids: list[int], vectors: NDArray[np.float32]) -> None:
+        rows = self._table.append(ids, vectors)
+        if self._table.used > self._graph.get_max_elements():
+            self._graph.resize_index(max(self._table.used, self._graph.get_max_elements() * 3 // 2))
+        self._graph.add_items(vectors, rows, num_threads=_ADD_THREADS)
 
     def _compact_if_needed(self) -> None:
         """Build graph and table anew without the deleted nodes, once they are half: they cost memory and time."""
-        if self._deleted_count < max(_MIN_DELETED_TO_COMPACT, len(self._table)):
+        if self._table.used - len(self._table) < max(_MIN_DELETED_TO_COMPACT, len(self._table)):
             return
         with self._lock.reading():
-            ids = self._table.ids()
-            graph, table = self._new_graph(max(_FIRST_CAPACITY, len(ids))), VectorTable(self._dimension)
-            for start in range(0, len(ids), _MOVED_ROWS):
-                some = ids[start : start + _MOVED_ROWS].tolist()
-                vectors = np.asarray(self._graph.get_items(self._table.rows(some)))
-                rows = table.put(some, vectors)
-                graph.add_items(vectors, np.arange(rows.start, rows.stop), num_threads=_ADD_THREADS)
+            rows = self._table.rows(self._table.ids())
+            graph, table = self._new_graph(max(_FIRST_CAPACITY, len(rows))), self._new_table()
+            for start in range(0, len(rows), _MOVED_ROWS):
+                some = rows[start : start + _MOVED_ROWS]
+                vectors = self._table.read(some)
+                moved = table.append(self._table.ids_of(some).tolist(), vectors)
+                graph.add_items(vectors, moved, num_threads=_ADD_THREADS)
         # Only `apply` changes the graph, and this runs inside it, so nothing happened between the two locks.
         with self._lock.writing():
+            self._table.close()
             self._graph, self._table = graph, table
+
+    def _new_table(self) -> VectorTable:
+        return VectorTable(self._folder / f"vectors-{secrets.token_hex(8)}.f32", self._dimension)
 
     def _new_graph(self, capacity: int) -> Any:
         graph = hnswlib.Index(space="ip", dim=self._dimension)
@@ -256,33 +262,30 @@ class HnswIndex:
                 self._dimension,
             ):
                 raise ValueError("made by another encoder or version")  # noqa: TRY301
-            paths = [self._folder / Path(name).name for name in sidecar["files"]]
-            if [_sha256(path) for path in paths] != list(sidecar["files"].values()):
+            graph_path, ids_path = (self._folder / Path(name).name for name in sidecar["files"])
+            if [_sha256(path) for path in (graph_path, ids_path)] != list(sidecar["files"].values()):
                 raise ValueError("damaged")  # noqa: TRY301
-            graph = hnswlib.Index(space="ip", dim=self._dimension)
-            capacity = max(_FIRST_CAPACITY, int(sidecar["nodes"]) * 5 // 4)
-            graph.load_index(str(paths[0]), max_elements=capacity)
-            graph.set_ef(self._ef_search)
-            table = VectorTable.load(paths[1], self._dimension)
+            [(vectors_name, vectors_sha256)] = sidecar["vectors"].items()
             position = Position(**sidecar["position"])
+            graph = hnswlib.Index(space="ip", dim=self._dimension)
+            graph.load_index(str(graph_path), max_elements=max(_FIRST_CAPACITY, int(sidecar["rows"]) * 5 // 4))
+            graph.set_ef(self._ef_search)
+            table = VectorTable.load(ids_path, self._folder / Path(vectors_name).name, self._dimension, vectors_sha256)
         except FileNotFoundError:
             return
         except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, RuntimeError) as error:
             log.warning("vector_snapshot_ignored", folder=str(self._folder), reason=str(error))
             return
+        self._table.close()
         self._graph, self._table = graph, table
         self._position = self._durable = position
+        self._remove_files_but({graph_path.name, ids_path.name})
 
-    def _remove_snapshots(self, keep: str) -> None:
+    def _remove_files_but(self, names: set[str]) -> None:
         for path in self._folder.glob("vectors-*"):
-            if path.stem != keep:
+            if path.name not in names | {self._table.path.name}:
                 with suppress(OSError):
                     path.unlink()
-
-
-def _ranking(ids: NDArray[np.int64], scores: NDArray[np.float64], k: int) -> Ranking:
-    order = np.lexsort((ids, -scores))[:k]
-    return Ranking(ids[order], scores[order])
 
 
 def _sha256(path: Path) -> str:

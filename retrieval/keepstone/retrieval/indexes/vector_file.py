@@ -49,8 +49,8 @@ class VectorFile:
         if len(rows) and rows.max() >= len(self._map):
             self._map = self._mapped()
 
-    def read(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return some vectors, shape (n, d)."""
+    def read(self, rows: NDArray[np.int64] | slice) -> NDArray[np.float32]:
+        """Return some vectors, shape (n, d); of a slice no copy."""
         found: NDArray[np.float32] = self._map[rows]
         return found
 
@@ -70,4 +70,4 @@ class VectorFile:
         rows = os.fstat(self._descriptor).st_size // (self._dimension * _NUMBER.itemsize)
         if not rows:
             return np.empty((0, self._dimension), dtype=_NUMBER)
-        return np.memmap(self._path, dtype=_NUMBER, mode="r", shape=(rows, self._dimension))
+        return np.asarray(np.memmap(self._path, dtype=_NUMBER, mode="r", shape=(rows, self._dimension)))
