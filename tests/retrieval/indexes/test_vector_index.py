@@ -269,6 +269,35 @@ class TestChurn:
         assert index.search(first[49], 1).scores[0] < 0.999
         assert index.scores(second[49], [49])[0] == pytest.approx(1, abs=1e-3)
 
+    def test_a_late_id_is_found_among_higher_ones(self, make_hnsw: Callable[[], HnswIndex]) -> None:
+        """A passage whose vector was made late is added behind those with higher ids."""
+        index, vectors = make_hnsw(), _vectors(range(1500))
+        for seq, ids in enumerate((range(500, 1000), range(500), range(1000, 1500))):
+            index.apply([], {each: vectors[each] for each in ids}, Position(seq))
+        index.apply([3, 700, 1200], {}, Position(4))
+        index.save()
+        for each in (index, make_hnsw()):
+            assert each.ids().tolist() == sorted(vectors.keys() - {3, 700, 1200})
+            np.testing.assert_array_equal(each.vectors(range(4, 500)), [vectors[each] for each in range(4, 500)])
+            assert np.isnan(each.vectors([3, 700, 1200])).all()
+
+    @pytest.mark.parametrize("limit", ["_COMPARE", "_LOOK_THROUGH"])
+    def test_what_is_allowed_is_found_on_every_way(
+        self, make_hnsw: Callable[[], HnswIndex], monkeypatch: pytest.MonkeyPatch, limit: str
+    ) -> None:
+        """By comparing, by codes or by a walk, whichever is quickest for so many allowed."""
+        index, vectors = make_hnsw(), _vectors(range(4000))
+        index.apply([], vectors, Position(1))
+        index.apply(range(0, 4000, 5), {}, Position(2))
+        monkeypatch.setattr(hnsw, limit, 0)
+        allowed = list(range(0, 4000, 2))
+        questions = list(_vectors(range(20), seed=1).values())
+        exact = [index.search(each, 10, allowed=allowed, exact=True).ids.tolist() for each in questions]
+        there = {each: vectors[each] for each in allowed if each % 5}
+        assert exact == [_best(there, each, 10) for each in questions]
+        found = [index.search(each, 10, allowed=[*reversed(allowed), 2, 2]).ids.tolist() for each in questions]
+        assert sum(len(set(one) & set(other)) for one, other in zip(exact, found, strict=True)) >= 180
+
     def test_equal_vectors_come_by_ascending_id(self, make_hnsw: Callable[[], HnswIndex]) -> None:
         """However many there are, the same of them are found each time."""
         index = make_hnsw()
@@ -285,6 +314,38 @@ class TestSnapshots:
         [path] = (tmp_path / "index").glob("*.hnsw")
         path.write_bytes(path.read_bytes()[:-10])
         assert make_hnsw().position == UNBUILT
+
+    @pytest.mark.parametrize("damage", [lambda file: file[:-1], lambda file: b"\xff" * len(file), None])
+    def test_a_damaged_file_of_vectors_counts_as_none(
+        self, make_hnsw: Callable[[], HnswIndex], tmp_path: Path, damage: Callable[[bytes], bytes] | None
+    ) -> None:
+        index = make_hnsw()
+        index.apply([], _vectors(range(100)), Position(1))
+        index.save()
+        [file] = (tmp_path / "index").glob("*.f32")
+        file.write_bytes(damage(file.read_bytes())) if damage else file.unlink()
+        assert make_hnsw().position == UNBUILT
+
+    def test_a_kill_between_two_snapshots_loses_nothing(self, make_hnsw: Callable[[], HnswIndex]) -> None:
+        """What was added after the snapshot is in the file of the vectors already, or the file is another by then."""
+        vectors = _vectors(range(5000))
+        index = make_hnsw()
+        index.apply([], {each: vectors[each] for each in range(2000)}, Position(1))
+        index.save()
+        changes = [
+            (range(50), {each: vectors[each] for each in range(2000, 3000)}, Position(2)),
+            (range(50, 2900), {each: vectors[each] for each in range(3000, 5000)}, Position(3)),
+        ]
+        for change in changes:
+            index.apply(*change)
+            again = make_hnsw()
+            assert again.position == Position(1)
+        for change in changes:
+            again.apply(*change)
+        assert again.ids().tolist() == list(range(2900, 5000))
+        np.testing.assert_array_equal(again.vectors(range(2900, 5000)), [vectors[each] for each in range(2900, 5000)])
+        again.save()
+        assert make_hnsw().count == 2100
 
     @pytest.mark.parametrize(
         "change",
@@ -320,7 +381,7 @@ class TestSnapshots:
         for seq in range(1, 4):
             index.apply([], _vectors(range(seq * 10, seq * 10 + 10)), Position(seq))
             index.save()
-        assert len(list((tmp_path / "index").glob("*.hnsw"))) == 1
+        assert sorted(path.suffix for path in (tmp_path / "index").glob("vectors-*")) == [".f32", ".hnsw", ".npy"]
         assert make_hnsw().count == 30
 
     def test_a_full_disk_leaves_the_old_snapshot(

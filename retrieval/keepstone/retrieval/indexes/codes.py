@@ -107,11 +107,13 @@ class BinaryCodes:
     def likeness(self, rows: NDArray[np.int64], vector: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return how many signs agree, less the dimension."""
         [asked] = self._signs(vector[None])
-        agree = np.empty(len(rows), dtype=np.float32)
+        differ = np.empty(len(rows), dtype=np.float32)
+        # A product adds up short rows several times faster than `sum`.
+        ones = np.ones(self._codes.shape[1], dtype=np.float32)
         for start in range(0, len(rows), _ROWS):
-            some = rows[start : start + _ROWS]
-            agree[start : start + len(some)] = np.bitwise_count(self._codes[some] ^ asked).sum(axis=1)
-        return -agree
+            some = self._codes.take(rows[start : start + _ROWS], axis=0)
+            differ[start : start + len(some)] = np.bitwise_count(some ^ asked).astype(np.float32) @ ones
+        return -differ
 
     def spare(self, k: int, count: int) -> int:
         """Return a hundredth of all, at least 1000: by 384 signs, 99.8 of 100 neighbours are among 800 of 13,000."""

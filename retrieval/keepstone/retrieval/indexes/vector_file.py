@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 from pathlib import Path
 
@@ -24,7 +25,6 @@ class VectorFile:
     def __init__(self, path: Path, dimension: int) -> None:
         self._dimension = dimension
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-        self._path = path
         self._map = self._mapped()
 
     def __len__(self) -> int:
@@ -70,4 +70,5 @@ class VectorFile:
         rows = os.fstat(self._descriptor).st_size // (self._dimension * _NUMBER.itemsize)
         if not rows:
             return np.empty((0, self._dimension), dtype=_NUMBER)
-        return np.asarray(np.memmap(self._path, dtype=_NUMBER, mode="r", shape=(rows, self._dimension)))
+        content = mmap.mmap(self._descriptor, rows * self._dimension * _NUMBER.itemsize, prot=mmap.PROT_READ)
+        return np.frombuffer(content, dtype=_NUMBER).reshape(rows, self._dimension)
