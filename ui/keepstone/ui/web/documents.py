@@ -22,6 +22,7 @@ from keepstone.ui.web.components import ALWAYS, LATEST, QUIET, interactive_html,
 from keepstone.ui.web.documents_view import PAGE_SIZE, Listing
 from keepstone.ui.web.markup import Markup
 from keepstone.ui.web.reading import ReadingPanel
+from keepstone.ui.web.sources import SourcesPanel
 from keepstone.ui.web.uploads import add_uploads
 
 _REFRESH_S: Final = 1.0
@@ -55,6 +56,7 @@ class DocumentsPage:
     def __init__(self, runtime: Runtime, uploads: Path) -> None:
         self._runtime = runtime
         self._uploads = uploads
+        self._sources = SourcesPanel(runtime)
 
     def render(self) -> None:
         """Build the components, inside an open `gr.Blocks`."""
@@ -97,6 +99,7 @@ class DocumentsPage:
                     elem_id="state-filter",
                 )
             self.table = interactive_html("open", "delete", "retry", "turn_page", elem_id="documents-table")
+            self._sources.render()
         self.page_number = gr.Number(0, visible="hidden", precision=0, label="Page", elem_id="page-number")
         self.timer = gr.Timer(_REFRESH_S, active=False)
 
@@ -131,6 +134,7 @@ class DocumentsPage:
         self.summary.retry_all(self.on_retry_all, place, shown, **QUIET)
         self.summary.cancel(self.on_cancel, place, shown, **QUIET)
         self.summary.delete_collection(self.on_delete_collection, None, everything, **QUIET)
+        self._sources.connect(blocks, self.collection)
         self.outcomes.dismiss(lambda: _NOTHING, None, self.outcomes, **QUIET)
 
     @told

@@ -166,7 +166,7 @@ def _row(info: DocumentInfo, can_write: bool, now: datetime) -> Markup:
         element("td", _state(info.state), data_label="State"),
         element("td", *_passages(info.chunks), class_="number", data_label="Passages"),
         element("td", file_size(info.size), class_="number", data_label="Size"),
-        element("td", _when(info.updated_at, now), data_label="Changed"),
+        element("td", when(info.updated_at, now), data_label="Changed"),
         element("td", *_actions(info), class_="cell-actions") if can_write else element("td"),
         data_key=info.id,
     )
@@ -220,7 +220,8 @@ def _turn(label: str, page: int, *, enabled: bool) -> Markup:
     return action("turn_page", label, class_="button small", data_page=page, disabled=not enabled)
 
 
-def _when(moment: datetime, now: datetime) -> str:
+def when(moment: datetime, now: datetime) -> str:
+    """Return how long ago something was, for people."""
     seconds = max(0, int((now - moment).total_seconds()))
     if seconds < 60:
         return "just now"
