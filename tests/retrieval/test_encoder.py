@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keepstone.platform.errors import InvalidInput, ModelMissing, SettingsError
-from keepstone.retrieval.encoder import Encoder, HashEncoder, knows_language
+from keepstone.retrieval.encoder import Encoder, HashEncoder, Window, WindowEncoder, knows_language
 from keepstone.retrieval.encoder_batches import cut
 from keepstone.retrieval.encoder_client import EmbeddingsClient
 from keepstone.retrieval.encoder_folder import check_folder
@@ -120,6 +121,16 @@ class TestEncoderContract:
         assert len(offsets) == 60_000
         assert np.array_equal(offsets.reshape(-1, 3), np.arange(20_000)[:, None] * 12 + np.array([0, 4, 8]))
 
+    @pytest.mark.parametrize("head", ["", "a longer\n"])
+    def test_a_passage_that_is_all_of_its_window_is_read_as_if_alone(self, encoder: Encoder, head: str) -> None:
+        """Late chunking changes nothing for documents of one passage."""
+        if not isinstance(encoder, WindowEncoder):
+            pytest.skip("a server gives no vectors of tokens")
+        windows = [Window(head, text, ((0, len(text)),)) for text in _TEXTS]
+        vectors = np.concatenate(encoder.encode_windows(windows))
+        np.testing.assert_allclose(vectors, encoder.encode_documents([head + text for text in _TEXTS]), atol=1e-4)
+        assert encoder.encode_windows([]) == []
+
     def test_many_threads_get_the_same(self, encoder: Encoder) -> None:
         expected = encoder.encode_documents(_TEXTS)
         with ThreadPoolExecutor(4) as threads:
@@ -150,6 +161,30 @@ class TestSentenceEncoder:
         similarity = (half.encode_documents(texts) * tiny_encoder.encode_documents(texts)).sum(axis=1)
         assert all(similarity > 0.99)
 
+    def test_passages_of_a_window_are_means_of_their_own_tokens(
+        self, tiny_model: Path, tiny_encoder: SentenceEncoder
+    ) -> None:
+        from sentence_transformers import SentenceTransformer
+
+        text = "the red fox a longer text"
+        first, last, nothing = tiny_encoder.encode_windows([Window("", text, ((0, 11), (12, 25), (3, 3)))])[0]
+        model = SentenceTransformer(str(tiny_model), device="cpu")
+        tokens = np.asarray(
+            model.encode(text, output_value="token_embeddings")
+        )  # [CLS] the red fox a longer text [SEP]
+        for vector, mean in ((first, tokens[:4].mean(axis=0)), (last, tokens[4:].mean(axis=0))):
+            np.testing.assert_allclose(vector, mean / np.linalg.norm(mean), atol=1e-4)
+        np.testing.assert_allclose(nothing, tiny_encoder.encode_query(text), atol=1e-4)
+
+    def test_models_that_make_no_mean_cannot_read_windows(self, tiny_model: Path, tmp_path: Path) -> None:
+        folder = tmp_path / "cls"
+        shutil.copytree(tiny_model, folder)
+        config = json.loads((folder / "1_Pooling" / "config.json").read_text())
+        (folder / "1_Pooling" / "config.json").write_text(json.dumps(config | {"pooling_mode": "cls"}))
+        encoder = SentenceEncoder(folder, version="cls@1", device="cpu", dtype="float32")
+        with pytest.raises(InvalidInput, match="average"):
+            encoder.encode_windows([Window("", "the fox", ((0, 7),))])
+
     def test_prompts_of_the_model_are_used(self, tiny_model: Path, tmp_path: Path) -> None:
         folder = tmp_path / "prompted"
         folder.mkdir()
@@ -166,6 +201,8 @@ class TestSentenceEncoder:
         np.testing.assert_allclose(
             prompted.encode_documents(["fox"])[0], plain.encode_query("a longer text about fox"), atol=1e-5
         )
+        [window] = prompted.encode_windows([Window("", "fox", ((0, 3),))])
+        np.testing.assert_allclose(window, prompted.encode_documents(["fox"]), atol=1e-5)
         chosen = SentenceEncoder(folder, version="chosen@1", device="cpu", dtype="float32", query_prompt="about a ")
         np.testing.assert_allclose(chosen.encode_query("fox"), plain.encode_query("about a fox"), atol=1e-5)
         np.testing.assert_allclose(chosen.encode_documents(["fox"]), prompted.encode_documents(["fox"]), atol=1e-5)

@@ -82,6 +82,10 @@ class ChunkingSettings(Section):
     context: Literal["headings", "llm", "none"] = "headings"
     """What is indexed with the text of a chunk: the document's title and the headings that it stands under; with `llm`
     besides one or two sentences by the language model that place it in its document; or nothing."""
+    late: bool = False
+    """Whether passages are encoded as parts of their document (late chunking), in windows as long as the encoder reads,
+    instead of each alone: about twice the work, and a document that changes is encoded as a whole. For installed
+    encoders that average their tokens' vectors."""
     window_sentences: int = Field(default=3, ge=1, le=20)
     """With `sentence-window`: how many sentences on either side are read together with the one that is found."""
     parent_tokens: int = Field(default=600, ge=64, le=16_384)

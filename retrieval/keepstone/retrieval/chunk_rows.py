@@ -47,5 +47,13 @@ def _chunk_row(document: DocumentRow, chunk: Chunk) -> dict[str, Any]:
         "placement": chunk.placement,
         "page": chunk.page,
         "language": chunk.language,
-        "indexed_sha256": embeddings.text_hash(chunk.indexed_text),
+        "indexed_sha256": embeddings.passage_hash(chunk),
     }
+
+
+def chunks_of(session: Session, document_id: str) -> list[Chunk]:
+    """Return the passages of a document, in order, as they were cut to be encoded as parts of it."""
+    rows = session.scalars(sa.select(ChunkRow).where(ChunkRow.document_id == document_id).order_by(ChunkRow.ordinal))
+    return [
+        Chunk(row.text, row.start, row.end, row.ordinal, context=row.context, placement=row.placement) for row in rows
+    ]

@@ -22,6 +22,7 @@ from sqlalchemy.orm import Session
 from keepstone.platform.database import Database
 from keepstone.platform.database.tables import ChunkRow, CollectionRow, EmbeddingRow, IndexVersionRow
 from keepstone.retrieval.encoder import Encoder
+from keepstone.retrieval.types import Chunk
 
 # Well below the smallest limits on bound variables: 32,766 in SQLite, 65,535 in PostgreSQL.
 _HASHES_PER_STATEMENT = 5000
@@ -55,6 +56,13 @@ def text_hash(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
+def passage_hash(chunk: Chunk) -> str:
+    """Return what a passage's vectors are kept under: the hash of its text, and of what it is read in."""
+    if not chunk.read_in:
+        return text_hash(chunk.indexed_text)
+    return text_hash(f"late/1 {chunk.read_in} {chunk.start}-{chunk.end}\n{chunk.indexed_text}")
+
+
 def embed(database: Database, encoder: Encoder, texts: Sequence[str]) -> Embedded:
     """Return the vectors of passages, from the cache where it has them; encode only the others, each once."""
     hashes = [text_hash(text) for text in texts]
@@ -67,10 +75,12 @@ def embed(database: Database, encoder: Encoder, texts: Sequence[str]) -> Embedde
     vectors = np.empty((len(hashes), encoder.dimension), dtype=np.float32)
     for row, each in enumerate(hashes):
         vectors[row] = known[each]
-    new_rows: list[NewEmbedding] = [
-        {"text_sha256": each, "encoder": encoder.version, "vector": to_bytes(known[each])} for each in missing
-    ]
-    return Embedded(hashes, vectors, new_rows)
+    return Embedded(hashes, vectors, [new_row(encoder, each, known[each]) for each in missing])
+
+
+def new_row(encoder: Encoder, text_sha256: str, vector: NDArray[np.float32]) -> NewEmbedding:
+    """Return the row of a vector."""
+    return {"text_sha256": text_sha256, "encoder": encoder.version, "vector": to_bytes(vector)}
 
 
 def lookup(session: Session, version: str, hashes: Iterable[str]) -> dict[str, NDArray[np.float32]]:

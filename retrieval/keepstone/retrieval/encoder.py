@@ -10,7 +10,7 @@ import hashlib
 import re
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +49,30 @@ class Encoder(Protocol):
 
     def count_tokens(self, text: str) -> int:
         """Return the number of tokens of the whole text, without special tokens."""
+
+
+class Window(NamedTuple):
+    """A stretch of a document that is read at once."""
+
+    head: str
+    """Read before it: the context of its first passage."""
+    text: str
+    spans: tuple[tuple[int, int], ...]
+    """Of the passages that it is read for, in `text`."""
+
+
+@runtime_checkable
+class WindowEncoder(Protocol):
+    """An encoder that also gives the vectors of passages as parts of a longer text."""
+
+    def encode_windows(self, windows: Sequence[Window]) -> list[NDArray[np.float32]]:
+        """Return the vectors of the passages of each window: shape (passages, d), unit length.
+
+        A passage that is all of its window has the vector that it has alone.
+
+        Raises:
+            InvalidInput: the model does not average its tokens' vectors.
+        """
 
 
 def knows_language(encoder: Encoder, language: str | None) -> bool:
@@ -93,10 +117,16 @@ class HashEncoder:
 
     def encode_query(self, text: str) -> NDArray[np.float32]:
         """Return the vector of a question, which is that of the same passage."""
-        words = _WORD.findall(text.casefold())[: self.max_tokens]
-        total = sum((self._vector(word) for word in words), start=self._vector("") * np.float32(0.01))
-        unit: NDArray[np.float32] = (total / np.linalg.norm(total)).astype(np.float32)
-        return unit
+        return _unit(self._total(text))
+
+    def encode_windows(self, windows: Sequence[Window]) -> list[NDArray[np.float32]]:
+        """Return the vectors of passages: their own words, and a little of those around them."""
+        found = []
+        for head, text, spans in windows:
+            around = self._total(head + text) / np.float32(8)
+            own = (self._total((head if start == 0 else "") + text[start:end]) for start, end in spans)
+            found.append(np.stack([_unit(each + around) for each in own]))
+        return found
 
     def encode_query_tokens(self, text: str) -> NDArray[np.float32]:
         """Return the vectors of a question's words: shape (t, d), unit length."""
@@ -117,6 +147,13 @@ class HashEncoder:
         """Return the number of words."""
         return len(_WORD.findall(text))
 
+    def _total(self, text: str) -> NDArray[np.float32]:
+        words = _WORD.findall(text.casefold())[: self.max_tokens]
+        total: NDArray[np.float32] = sum(
+            (self._vector(word) for word in words), start=self._vector("") * np.float32(0.01)
+        )
+        return total
+
     def _vector(self, word: str) -> NDArray[np.float32]:
         return _pseudo_random(word, self.dimension)
 
@@ -128,3 +165,8 @@ def _pseudo_random(word: str, dimension: int) -> NDArray[np.float32]:
     vector: NDArray[np.float32] = (np.frombuffer(digest, dtype=np.uint8).astype(np.float32) - 127.5) / np.float32(127.5)
     vector.setflags(write=False)
     return vector
+
+
+def _unit(vector: NDArray[np.float32]) -> NDArray[np.float32]:
+    unit: NDArray[np.float32] = (vector / np.linalg.norm(vector)).astype(np.float32)
+    return unit

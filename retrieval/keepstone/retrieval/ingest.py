@@ -36,12 +36,14 @@ from keepstone.platform.jobs import JobInfo, Jobs
 from keepstone.platform.settings import ChunkingSettings
 from keepstone.retrieval import embeddings, originals
 from keepstone.retrieval.chunk_rows import add_chunks
-from keepstone.retrieval.chunking import Chunker, choose, chunking_of, describe, open_chunker
-from keepstone.retrieval.chunking.placement import Placer, forget_unused, wanted_placer
+from keepstone.retrieval.chunking import choose, chunking_of
+from keepstone.retrieval.chunking.placement import Placer, forget_unused
+from keepstone.retrieval.chunking.way import Way, check_way, open_way
 from keepstone.retrieval.embeddings import batched
 from keepstone.retrieval.encoder import Encoder
 from keepstone.retrieval.encoders import Encoders
 from keepstone.retrieval.indexes.catalog import IndexSet
+from keepstone.retrieval.late import SLICE, embed_documents
 from keepstone.retrieval.library import remove_chunks
 from keepstone.retrieval.loaders.worker import LoadPool
 from keepstone.retrieval.types import Chunk, Document
@@ -49,8 +51,6 @@ from keepstone.retrieval.types import Chunk, Document
 KIND = "ingest"
 _UNIT_DOCUMENTS = 128
 _UNIT_BYTES = 4 * 2**20
-# Chunks encoded between two commits of the cache: what a kill can cost at most.
-_ENCODE_SLICE = 512
 # The pool bounds how many files are read at once; further threads split what it has read.
 _LOAD_THREADS = 3
 _JOB_DOCUMENTS = 1000
@@ -68,22 +68,6 @@ class _Loaded:
     sha256: str
     document: Document
     chunks: list[Chunk]
-
-
-@dataclass(frozen=True, slots=True)
-class _Way:
-    """How the documents of a collection become passages."""
-
-    encoder: Encoder
-    chunking: ChunkingSettings
-    chunker: Chunker
-    placer: Placer | None
-    """Asks a language model for the place of each passage; None where that is not wanted."""
-
-    @property
-    def description(self) -> str:
-        """For provenance."""
-        return describe(self.chunker) + (f" context={self.placer.version}" if self.placer else "")
 
 
 class Ingestion:
@@ -152,13 +136,15 @@ class Ingestion:
             The ids of the jobs that do it; none where there are no documents.
 
         Raises:
-            InvalidInput: there is no such option, or it cannot have that value.
+            InvalidInput: there is no such option, or it cannot have that value, or not with the collection's encoder.
         """
         if session is None:
             with self._database.transaction() as own:
                 return self.rechunk(principal, collection, chunking, session=own)
         row = find_collection(session, principal, collection, "own")
-        row.chunking = choose(self._chunking, chunking).model_dump() if chunking else None
+        chosen = choose(self._chunking, chunking)
+        check_way(chosen, self._encoders.get(row.encoder))
+        row.chunking = chosen.model_dump() if chunking else None
         # Also those that a job at work has done already: it will not come back to them.
         return self._submit_all(session, {row.id: _requeue_all(session, row.id)}, principal.id)
 
@@ -261,24 +247,22 @@ class Ingestion:
                 row.state = DocumentState.LOADING
             return [(row.id, str(row.pending_sha256), row.name) for row in rows]
 
-    def _way(self, job: JobInfo) -> _Way:
+    def _way(self, job: JobInfo) -> Way:
         with self._database.reading() as session:
             collection = session.get(CollectionRow, job.collection_id)
             version = collection.encoder if collection else self._encoders.default.version
             chunking = chunking_of(collection, self._chunking) if collection else self._chunking
         encoder = self._encoders.get(version)
-        return _Way(encoder, chunking, open_chunker(chunking, encoder), wanted_placer(chunking, self._placer))
+        return open_way(chunking, encoder, self._placer)
 
-    def _load_all(self, job: JobInfo, way: _Way, pending: Sequence[tuple[str, str, str]]) -> Iterator[_Loaded]:
+    def _load_all(self, job: JobInfo, way: Way, pending: Sequence[tuple[str, str, str]]) -> Iterator[_Loaded]:
         def load(item: tuple[str, str, str]) -> _Loaded | None:
             job.check_cancelled()
             document_id, sha256, name = item
             try:
                 with self._blobs.local_path(sha256) as path:
                     document = self._pool.load(path, name)
-                chunks = way.chunker.split(document, way.encoder)
-                if way.placer is not None:
-                    chunks = way.placer.place(document_id, document, chunks, check=job.check_cancelled)
+                chunks = way.cut(document_id, document, check=job.check_cancelled)
             except (Cancelled, StorageFull, Unavailable):
                 raise
             except KeepstoneError as error:
@@ -299,7 +283,7 @@ class Ingestion:
         for each in loaded:
             group.append(each)
             chunks += len(each.chunks)
-            if chunks >= _ENCODE_SLICE:
+            if chunks >= SLICE:
                 yield group
                 group, chunks = [], 0
         if group:
@@ -308,7 +292,7 @@ class Ingestion:
     def _encoded(self, job: JobInfo, encoder: Encoder, group: Sequence[_Loaded]) -> Sequence[_Loaded]:
         """Return the documents of a group whose chunks could be encoded; an encoder may refuse texts."""
         try:
-            self._encode(job, encoder, [chunk.indexed_text for each in group for chunk in each.chunks])
+            self._encode(job, encoder, [(each.document.text, each.chunks) for each in group])
         except InvalidInput as error:
             if len(group) == 1:
                 self._fail(group[0].document_id, group[0].sha256, error)
@@ -316,14 +300,12 @@ class Ingestion:
             return [each for one in group for each in self._encoded(job, encoder, [one])]
         return group
 
-    def _encode(self, job: JobInfo, encoder: Encoder, texts: Sequence[str]) -> None:
-        for start in range(0, len(texts), _ENCODE_SLICE):
-            job.check_cancelled()
-            embedded = embeddings.embed(self._database, encoder, texts[start : start + _ENCODE_SLICE])
+    def _encode(self, job: JobInfo, encoder: Encoder, documents: Sequence[tuple[str, Sequence[Chunk]]]) -> None:
+        for embedded in embed_documents(self._database, encoder, documents, check=job.check_cancelled):
             with self._database.transaction() as session:
                 embeddings.store(session, embedded.new_rows)
 
-    def _replace(self, session: Session, way: _Way, loaded: _Loaded) -> str | None:
+    def _replace(self, session: Session, way: Way, loaded: _Loaded) -> str | None:
         """Put the new version in the place of the old one, whose bytes it names."""
         row = session.get(DocumentRow, loaded.document_id)
         if row is None or row.pending_sha256 != loaded.sha256:
@@ -331,7 +313,7 @@ class Ingestion:
         collection = session.get_one(CollectionRow, row.collection_id)
         if chunking_of(collection, self._chunking) != way.chunking:
             raise Unavailable(f"{row.name!r} is to be cut in another way since", fix="That is done now")
-        hashes = [embeddings.text_hash(chunk.indexed_text) for chunk in loaded.chunks]
+        hashes = [embeddings.passage_hash(chunk) for chunk in loaded.chunks]
         if embeddings.missing(session, collection.encoder, hashes):
             # They went as garbage since they were asked for, or the collection was switched to another encoder.
             raise Unavailable(f"Vectors of {row.name!r} went meanwhile", fix="They are made again")

@@ -24,17 +24,16 @@ from keepstone.platform.errors import NotFound, storage_errors
 from keepstone.platform.settings import ChunkingSettings
 from keepstone.retrieval import embeddings
 from keepstone.retrieval.chunk_rows import add_chunks
-from keepstone.retrieval.chunking import Chunker, open_chunker
-from keepstone.retrieval.chunking.placement import Placer, wanted_placer
+from keepstone.retrieval.chunking.placement import Placer
+from keepstone.retrieval.chunking.way import Way, open_way
 from keepstone.retrieval.embeddings import batched
-from keepstone.retrieval.encoder import Encoder
 from keepstone.retrieval.encoders import Encoders
 from keepstone.retrieval.indexes.catalog import IndexSet
+from keepstone.retrieval.late import embed_documents
 from keepstone.retrieval.types import Document, Heading, Page
 
 # Documents that are cut, encoded and written at once: what a kill can cost.
 _AT_ONCE = 32
-_ENCODED_AT_ONCE = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,16 +42,6 @@ class Recut:
 
     database: Database
     indexes: IndexSet
-
-
-@dataclass(frozen=True, slots=True)
-class _Way:
-    """How documents become passages, and what is called meanwhile."""
-
-    chunker: Chunker
-    placer: Placer | None
-    encoder: Encoder
-    check: Callable[[], None]
 
 
 @contextmanager
@@ -90,9 +79,9 @@ def open_recut(
         resources.callback(database.close)
         database.upgrade()
         encoder = encoders.get(_copy_collection(source, database, collection_id))
-        chunker, wanted = open_chunker(chunking, encoder), wanted_placer(chunking, placer)
+        way = open_way(chunking, encoder, placer)
         for ids in batched(_left(source, database, collection_id), _AT_ONCE):
-            _copy(source, database, ids, _Way(chunker, wanted, encoder, check))
+            _copy(source, database, ids, way, check)
         indexes = resources.enter_context(IndexSet(database, folder / "indexes", encoders))
         indexes.catch_up(collection_id)
         yield Recut(database, indexes)
@@ -124,36 +113,25 @@ def _left(source: Database, copy: Database, collection_id: str) -> list[str]:
     return [each for each in wanted if each not in done]
 
 
-def _copy(source: Database, copy: Database, ids: Sequence[str], way: _Way) -> None:
+def _copy(source: Database, copy: Database, ids: Sequence[str], way: Way, check: Callable[[], None]) -> None:
     whole = (undefer(DocumentRow.text), undefer(DocumentRow.pages), undefer(DocumentRow.headings))
     with source.reading() as session:
         rows = session.scalars(sa.select(DocumentRow).where(DocumentRow.id.in_(ids)).options(*whole)).all()
         documents = [(row, _document(row)) for row in rows]
     cut = []
     for row, document in documents:
-        way.check()
-        chunks = way.chunker.split(document, way.encoder)
-        if way.placer is not None:
-            chunks = way.placer.place(row.id, document, chunks, check=way.check)
-        cut.append((row, document, chunks))
+        check()
+        cut.append((row, document, way.cut(row.id, document, check=check)))
     vectors: list[embeddings.NewEmbedding] = []
-    for texts in batched([chunk.indexed_text for _, _, chunks in cut for chunk in chunks], _ENCODED_AT_ONCE):
-        way.check()
-        vectors += _encoded(source, way.encoder, texts)
+    texts = [(document.text, chunks) for _, document, chunks in cut]
+    for found in embed_documents(source, way.encoder, texts, check=check):
+        known = dict(zip(found.hashes, found.vectors, strict=True))
+        vectors += [embeddings.new_row(way.encoder, each, vector) for each, vector in known.items()]
     with copy.transaction() as session:
         copy.lock_changes(session)
         embeddings.store(session, vectors)
         for row, document, chunks in cut:
             add_chunks(session, _copied(session, row, document, len(chunks)), chunks)
-
-
-def _encoded(source: Database, encoder: Encoder, texts: Sequence[str]) -> list[embeddings.NewEmbedding]:
-    """Return the vectors of passages; what is cut alike in both ways is encoded already."""
-    found = embeddings.embed(source, encoder, texts)
-    return [
-        {"text_sha256": each, "encoder": encoder.version, "vector": embeddings.to_bytes(vector)}
-        for each, vector in dict(zip(found.hashes, found.vectors, strict=True)).items()
-    ]
 
 
 def _document(row: DocumentRow) -> Document:

@@ -12,7 +12,7 @@ when nothing is new. The switch is one transaction, which finds every passage's 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -23,13 +23,22 @@ import structlog
 from sqlalchemy.orm import Session
 
 from keepstone.platform.database import Database
-from keepstone.platform.database.tables import ChunkRow, CollectionRow, IndexState, IndexVersionRow, utc_now
+from keepstone.platform.database.tables import (
+    ChunkRow,
+    CollectionRow,
+    DocumentRow,
+    IndexState,
+    IndexVersionRow,
+    utc_now,
+)
 from keepstone.platform.errors import Conflict, InvalidInput, KeepstoneError, ModelMissing, NotFound, Unavailable
 from keepstone.retrieval import embeddings
-from keepstone.retrieval.chunk_rows import INDEXED_TEXT
+from keepstone.retrieval.chunk_rows import INDEXED_TEXT, chunks_of
+from keepstone.retrieval.encoder import Encoder
 from keepstone.retrieval.encoders import Encoders
 from keepstone.retrieval.indexes.catalog import IndexSet
 from keepstone.retrieval.indexes.versions import index_versions
+from keepstone.retrieval.late import embed_late, mark
 
 # Passages encoded between two commits of the cache: what a kill can cost at most.
 _SLICE = 512
@@ -228,7 +237,7 @@ class Reindexing:
             total = _count(session, ChunkRow.collection_id == collection_id)
             done = total - _count(session, *absent)
         report(done, total)
-        query = sa.select(ChunkRow.id, INDEXED_TEXT).where(*absent)
+        query = sa.select(ChunkRow.id, ChunkRow.document_id, ChunkRow.indexed_sha256, INDEXED_TEXT).where(*absent)
         last = 0
         while True:
             check()
@@ -236,10 +245,21 @@ class Reindexing:
                 rows = session.execute(query.where(ChunkRow.id > last).order_by(ChunkRow.id).limit(_SLICE)).all()
             if not rows:
                 return
-            texts = [row.indexed_text for row in rows]
-            self._keep(collection_id, version, embeddings.embed(self._database, encoder, texts))
+            alone = [row.indexed_text for row in rows if embeddings.text_hash(row.indexed_text) == row.indexed_sha256]
+            self._keep(collection_id, version, embeddings.embed(self._database, encoder, alone))
+            if len(alone) < len(rows):
+                for document_id in dict.fromkeys(row.document_id for row in rows):
+                    for embedded in self._late(document_id, encoder, check):
+                        self._keep(collection_id, version, embedded)
             last, done = rows[-1].id, done + len(rows)
             report(min(done, total), total)
+
+    def _late(self, document_id: str, encoder: Encoder, check: Callable[[], None]) -> Iterator[embeddings.Embedded]:
+        """Yield the vectors of a document's passages, which were cut to be encoded as parts of it."""
+        with self._database.reading() as session:
+            text = session.scalar(sa.select(DocumentRow.text).where(DocumentRow.id == document_id)) or ""
+            chunks = mark(text, chunks_of(session, document_id))
+        yield from embed_late(self._database, encoder, text, chunks, check=check)
 
     def _keep(self, collection_id: str, version: str, embedded: embeddings.Embedded) -> None:
         if not np.isfinite(embedded.vectors).all():

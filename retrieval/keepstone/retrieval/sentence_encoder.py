@@ -25,10 +25,11 @@ import structlog
 from numpy.typing import NDArray
 
 from keepstone.platform.errors import InvalidInput, SettingsError
-from keepstone.retrieval.encoder import first_dimensions
+from keepstone.retrieval.encoder import Window, first_dimensions
 from keepstone.retrieval.encoder_batches import Batch, cut, padded
 from keepstone.retrieval.encoder_folder import check_folder
 from keepstone.retrieval.encoder_tokens import MAX_CHARS_PER_TOKEN, OwnTokens, encodable
+from keepstone.retrieval.window_pooling import token_weights
 
 if TYPE_CHECKING:
     import torch
@@ -166,6 +167,22 @@ class SentenceEncoder:
             parts = loaded.forward_tokens(batch, loaded.document_prompt_tokens)
             vectors.update(zip(batch.rows.tolist(), parts, strict=True))
         return [vectors[row] for row in range(len(texts))]
+
+    def encode_windows(self, windows: Sequence[Window]) -> list[NDArray[np.float32]]:
+        """Return the vectors of the passages of each window, see `WindowEncoder`."""
+        loaded = self._loaded
+        prompt, left_out = loaded.document_prompt, loaded.unpooled_tokens()
+        read = loaded.tokenizer.encode_batch([encodable(prompt + window.head + window.text) for window in windows])
+        weights = [
+            token_weights(window, each, prompt_chars=len(prompt), left_out=left_out)
+            for window, each in zip(windows, read, strict=True)
+        ]
+        vectors: dict[int, NDArray[np.float32]] = {}
+        ids = [each.ids for each in read]
+        for batch in cut(range(len(windows)), ids, loaded.batch_tokens, loaded.pad_id):
+            rows = batch.rows.tolist()
+            vectors.update(zip(rows, loaded.forward_windows(batch, [weights[row] for row in rows]), strict=True))
+        return [vectors[row] for row in range(len(windows))]
 
     def offsets(self, text: str) -> NDArray[np.int64]:
         """Return the character (code point) at which each token of the whole text starts, ascending."""
@@ -344,19 +361,51 @@ class _Loaded:
         meant[:, :prompt_tokens] = False
         return [row[kept] for row, kept in zip(vectors, meant, strict=True)]
 
+    def unpooled_tokens(self) -> int:
+        """Return how many tokens at the head of a passage its mean leaves out.
+
+        Raises:
+            InvalidInput: the model makes no mean of its tokens' vectors.
+        """
+        pooling = self.model[1] if len(self.model) > 1 else None
+        if getattr(pooling, "pooling_mode", None) != "mean":
+            raise InvalidInput(
+                "This encoder does not average the vectors of its tokens, so passages cannot be encoded late",
+                fix="Set `chunking.late` to false, or use another encoder: `keepstone models list`",
+            )
+        return 0 if getattr(pooling, "include_prompt", True) else self.document_prompt_tokens
+
+    def forward_windows(self, batch: Batch, weights: Sequence[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
+        """Run the model: for each row the means of its tokens' vectors by some weights, at unit length."""
+        import torch
+
+        with torch.inference_mode():
+            tokens = self.model(self._features(batch, 0))["token_embeddings"]
+            means = [torch.from_numpy(each).to(self.device) for each in weights]
+            pooled = torch.cat([each @ row[: each.shape[1]].float() for each, row in zip(means, tokens, strict=True)])
+            features = {"sentence_embedding": pooled.to(tokens.dtype)}
+            for module in list(self.model)[2:]:
+                features = module(features)
+            unit = torch.nn.functional.normalize(features["sentence_embedding"].float(), dim=-1).cpu().numpy()
+        vectors = first_dimensions(unit, self.truncate_dim) if self.truncate_dim else unit
+        return np.split(vectors, np.cumsum([len(each) for each in weights])[:-1])
+
     def _run(self, batch: Batch, prompt_tokens: int, what: str) -> NDArray[np.float32]:
         import torch
 
         with torch.inference_mode():
-            features: dict[str, Any] = {
-                "input_ids": torch.from_numpy(batch.ids).to(self.device),
-                "attention_mask": torch.from_numpy(batch.mask).to(self.device),
-            }
-            if prompt_tokens:
-                features["prompt_length"] = prompt_tokens
-            vectors = self.model(features)[what].float()
+            vectors = self.model(self._features(batch, prompt_tokens))[what].float()
             unit: NDArray[np.float32] = torch.nn.functional.normalize(vectors, dim=-1).cpu().numpy()
             return unit
+
+    def _features(self, batch: Batch, prompt_tokens: int) -> dict[str, Any]:
+        import torch
+
+        features: dict[str, Any] = {
+            "input_ids": torch.from_numpy(batch.ids).to(self.device),
+            "attention_mask": torch.from_numpy(batch.mask).to(self.device),
+        }
+        return features | {"prompt_length": prompt_tokens} if prompt_tokens else features
 
 
 def _workers(count: int) -> ThreadPoolExecutor:

@@ -58,6 +58,8 @@ class Chunk:
     """Title and heading path, indexed together with the text."""
     placement: str = ""
     """What a language model wrote of its place in the document: indexed as well, but never shown or cited."""
+    read_in: str = ""
+    """sha256 of the document's text, where encoders read it there (late chunking); empty: they read it alone."""
     page: int | None = None
     """Page on which it starts, or what is read in its place."""
     language: str | None = None
