@@ -22,7 +22,7 @@ from benchmarks.compare import interleaved
 from benchmarks.harness import Context, Figure
 from keepstone.retrieval.embeddings import batched
 from keepstone.retrieval.indexes.base import EF_SEARCH, Position
-from keepstone.retrieval.indexes.hnsw import EF_CONSTRUCTION, HnswIndex, M
+from keepstone.retrieval.indexes.hnsw import EF_CONSTRUCTION, HnswIndex, M, breadth
 
 _DIMENSION, _LATENT, _TOPICS, _NOISE = 384, 32, 1000, 0.02
 _BATCH = 1000
@@ -73,7 +73,7 @@ def at_scale(context: Context, count: int, label: str) -> Iterable[Figure]:
         yield Figure(f"startup_s_{label}", [(time.perf_counter() - started) / (count / 100_000)], "s per 100,000")
     context.details[f"scale_{label}"] = {
         "vectors": count,
-        "ef_search": EF_SEARCH,
+        "ef_search": breadth(EF_SEARCH, count),
         "resident_mib": resident - before >> 20,
         "resident_file_mib": files - before_files >> 20,
         "own_account_mib": _needed(count) >> 20,
@@ -141,7 +141,7 @@ def _fill(index: HnswIndex, count: int) -> Iterator[tuple[int, float]]:
 def _bare(count: int) -> Any:
     graph = hnswlib.Index(space="ip", dim=_DIMENSION)
     graph.init_index(max_elements=count, M=M, ef_construction=EF_CONSTRUCTION, random_seed=1)
-    graph.set_ef(EF_SEARCH)
+    graph.set_ef(breadth(EF_SEARCH, count))
     for number, ids in enumerate(batched(range(count), _BATCH)):
         graph.add_items(_vectors(count, len(ids), of=number), np.array(ids))
     return graph

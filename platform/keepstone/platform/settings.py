@@ -187,7 +187,8 @@ class SearchSettings(Section):
     neighbours: int = Field(default=0, ge=0, le=20)
     """With how many passages before and after it in its document each one that is found is read."""
     ef_search: int = Field(default=192, ge=10)
-    """Breadth of the HNSW search: higher finds more of the true neighbours and takes longer."""
+    """Breadth of the HNSW search: higher finds more of the true neighbours and takes longer. Where a collection has
+    more than 50,000 passages, the app's own index (`indexes.vectors = "hnsw"`) searches more broadly by itself."""
     reranker: str = "off"
     """What reads question and passages once more: `off`; `late`, late interaction between the encoder's token vectors;
     `cosine`, the encoder's cosines alone; `llm`, the language model, which takes seconds; or the name of an installed

@@ -306,6 +306,11 @@ class TestChurn:
         assert index.search(vector, 10).ids.tolist() == list(range(101, 111))
 
 
+@pytest.mark.parametrize(("count", "candidates"), [(0, 192), (50_000, 192), (100_000, 228), (1_000_000, 406)])
+def test_a_larger_graph_is_searched_more_broadly(count: int, candidates: int) -> None:
+    assert hnsw.breadth(192, count) == candidates
+
+
 class TestSnapshots:
     def test_a_torn_snapshot_counts_as_none(self, make_hnsw: Callable[[], HnswIndex], tmp_path: Path) -> None:
         index = make_hnsw()

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import secrets
 from collections.abc import Mapping, Sequence
@@ -57,6 +58,14 @@ _MIN_DELETED_TO_COMPACT = 1000
 log = structlog.get_logger(__name__)
 
 
+def breadth(ef_search: int, count: int) -> int:
+    """Return how many candidates to look at among so many vectors: more than `ef_search` where there are over 50,000.
+
+    At a fixed breadth recall falls as a graph grows: at 192 recall@10 is .99 with 100,000 vectors, .98 with a million.
+    """
+    return round(ef_search * math.pow(max(1.0, count / 50_000), 0.25))
+
+
 class HnswIndex:
     """The vectors of one collection.
 
@@ -64,7 +73,8 @@ class HnswIndex:
         folder: where the snapshot is; made when missing.
         dimension: length of the vectors.
         encoder: version of the encoder; a snapshot of another one is not used.
-        ef_search: candidates looked at in a search: more finds more of the true neighbours and takes longer.
+        ef_search: candidates looked at in a search, see `breadth`: more finds more of the true neighbours and takes
+            longer.
     """
 
     def __init__(self, folder: Path, *, dimension: int, encoder: str, ef_search: int = EF_SEARCH) -> None:
@@ -219,6 +229,7 @@ class HnswIndex:
         if self._table.used > self._graph.get_max_elements():
             self._graph.resize_index(max(self._table.used, self._graph.get_max_elements() * 3 // 2))
         self._graph.add_items(vectors, rows, num_threads=_ADD_THREADS)
+        self._graph.set_ef(breadth(self._ef_search, self._table.used))
 
     def _compact_if_needed(self) -> None:
         """Build graph and table anew without the deleted nodes, once they are half: they cost memory and time."""
@@ -232,6 +243,7 @@ class HnswIndex:
                 vectors = self._table.read(some)
                 moved = table.append(self._table.ids_of(some).tolist(), vectors)
                 graph.add_items(vectors, moved, num_threads=_ADD_THREADS)
+            graph.set_ef(breadth(self._ef_search, table.used))
         # Only `apply` changes the graph, and this runs inside it, so nothing happened between the two locks.
         with self._lock.writing():
             self._table.close()
@@ -243,7 +255,6 @@ class HnswIndex:
     def _new_graph(self, capacity: int) -> Any:
         graph = hnswlib.Index(space="ip", dim=self._dimension)
         graph.init_index(max_elements=capacity, M=M, ef_construction=EF_CONSTRUCTION, random_seed=1)
-        graph.set_ef(self._ef_search)
         return graph
 
     def _write_graph(self, path: Path) -> None:
@@ -269,7 +280,7 @@ class HnswIndex:
             position = Position(**sidecar["position"])
             graph = hnswlib.Index(space="ip", dim=self._dimension)
             graph.load_index(str(graph_path), max_elements=max(_FIRST_CAPACITY, int(sidecar["rows"]) * 5 // 4))
-            graph.set_ef(self._ef_search)
+            graph.set_ef(breadth(self._ef_search, int(sidecar["rows"])))
             table = VectorTable.load(ids_path, self._folder / Path(vectors_name).name, self._dimension, vectors_sha256)
         except FileNotFoundError:
             return
