@@ -9,6 +9,7 @@ this module imports the lowest floor alone.
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -83,6 +84,8 @@ def open_ground(settings: Settings, *, engine: Engine | None = None, start_engin
         Unavailable: the database does not answer.
     """
     with ExitStack() as resources:
+        # The folder may have been there before, open to all; what we write in it is not for other people's eyes.
+        resources.callback(os.umask, os.umask(0o077))
         settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
         resources.enter_context(
             exclusive_lock(
