@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import httpx
 import pytest
@@ -26,8 +27,9 @@ def app(runtime: Runtime) -> FastAPI:
 
         async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
             if scope["type"] == "http":
-                known = "x-known" in Request(scope).headers
-                Request(scope).state.principal = principal if known else None
+                known = Request(scope).headers.get("x-known")
+                scopes = frozenset(known.split("+") if known else ())
+                Request(scope).state.principal = replace(principal, scopes=scopes) if known else None
             await self._inner(scope, receive, send)
 
     app.add_middleware(Gate)
@@ -36,7 +38,7 @@ def app(runtime: Runtime) -> FastAPI:
 
 
 def client(app: FastAPI, *, known: bool = True) -> httpx.AsyncClient:
-    headers = {"x-known": "1"} if known else {}
+    headers = {"x-known": "read+write+admin"} if known else {}
     return httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://testserver", headers=headers)
 
 
@@ -88,6 +90,19 @@ async def test_strangers_get_nothing_of_the_pages(app: FastAPI) -> None:
         body = {"data": [], "fn_index": 0, "session_hash": "x"}
         assert (await http.post("/gradio_api/queue/join", json=body)).status_code == 401
         assert (await http.post("/gradio_api/upload", files={"files": b"x"})).status_code == 401
+
+
+async def test_only_who_may_write_sends_files(app: FastAPI, runtime: Runtime) -> None:
+    """What is sent fills the disk before any handler asks where it is to go."""
+    uploads = runtime.settings.home / "uploads"
+    async with client(app) as http:
+        assert (await http.post("/gradio_api/upload", files={"files": b"x"})).status_code == 200
+        assert (await http.get("/", headers={"x-known": "read"})).status_code == 200
+        there = len(list(uploads.iterdir()))
+        for path in ("/gradio_api/upload", "/gradio_api/upload/"):
+            refused = await http.post(path, files={"files": b"another"}, headers={"x-known": "read"})
+            assert refused.status_code == 403
+    assert len(list(uploads.iterdir())) == there
 
 
 async def test_only_scripts_of_the_page_itself_may_run(app: FastAPI) -> None:

@@ -1,8 +1,8 @@
 """What of Gradio may be reached, and under which rules the browser runs it.
 
 Gradio serves more than these pages need: a fetcher of remote files, a proxy, its API's description, monitoring. Only
-the listed paths pass. Pages get a content security policy whose scripts need a nonce, so that markup which slipped
-through every other defence still could not run.
+the listed paths pass, and files only from those who may write. Pages get a content security policy whose scripts need
+a nonce, so that markup which slipped through every other defence still could not run.
 """
 
 from __future__ import annotations
@@ -12,11 +12,14 @@ import secrets
 from typing import Final
 
 from starlette.datastructures import MutableHeaders
+from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from keepstone.platform.errors import NotFound
+from keepstone.platform.errors import KeepstoneError, NotFound
+from keepstone.ui.http.dependencies import current_principal
 from keepstone.ui.http.errors import error_response
 
+_UPLOAD: Final = "/gradio_api/upload"
 _PATHS: Final = "GET /openapi.json lists the API's paths and methods"
 _ALLOWED: Final = {
     "GET": re.compile(
@@ -59,10 +62,21 @@ class GradioGuard:
             # What the API does not serve comes here, too: unknown paths under /v1, and known ones by another method.
             wanted = path[:200] if scope["method"] == "GET" else f"{scope['method']} {path[:200]}"
             await error_response(NotFound(f"No such path: {wanted}", fix=_PATHS))(scope, receive, send)
+        elif path.rstrip("/") == _UPLOAD and (refused := _refused(scope)):
+            await error_response(refused)(scope, receive, send)
         elif path in ("", "/"):
             await self._app(scope, receive, _PageSender(send))
         else:
             await self._app(scope, receive, send)
+
+
+def _refused(scope: Scope) -> KeepstoneError | None:
+    """Return why the caller may not send files, which fill the disk before a handler looks at them."""
+    try:
+        current_principal(HTTPConnection(scope)).needs_scope("write")
+    except KeepstoneError as error:
+        return error
+    return None
 
 
 class _PageSender:
