@@ -63,5 +63,12 @@ def test_odd_output_does_no_harm(raw: str) -> None:
     assert "[1][2]" not in check([raw]).content
 
 
+@pytest.mark.parametrize("piece", ["....", "    ", "!!!!", '""""', "....x"])
+def test_what_a_model_repeats_without_end_is_passed_on_as_it_comes(piece: str) -> None:
+    """With the square of its length at each piece, this would take hours, in which the app answers nobody."""
+    checker = check([piece] * 5_000)
+    assert checker.content == piece * 5_000
+
+
 def test_a_decimal_number_does_not_end_a_sentence() -> None:
     assert len(check(["Premium economy may cost 3.5 times as much as economy class does."]).claims) == 1

@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 from keepstone.agents.grammars import choosing_grammar, citing_grammar
 from keepstone.agents.packing import pack
-from keepstone.agents.prompts import choose_prompt, write_prompt
+from keepstone.agents.prompts import choose_prompt, fenced, write_prompt
+from keepstone.agents.react.prompts import show_observations
 from keepstone.agents.types import Passage
 from keepstone.platform.serving.engine import Message
 
@@ -48,3 +49,12 @@ def test_packing_numbers_from_one_and_keeps_to_the_budget(passages: tuple[Passag
     assert all(passage.hit.text.startswith(passage.text) for passage in tight)
     assert len(pack(hits, limit=2, budget=1000, count_tokens=words)) == 2
     assert pack([], limit=2, budget=1000, count_tokens=words) == ()
+
+
+def test_a_fence_that_is_opened_and_never_closed_costs_no_more_than_other_text() -> None:
+    """Functions of clients return such texts: with the square of the blanks, the app would answer nobody for hours."""
+    hostile = "<" + " " * 100_000
+    assert fenced(hostile) == hostile
+    assert fenced("< / passage>") == "‹ / passage>"
+    step = {"thought": "", "calls": [{"tool": "f"}], "observations": [{"text": hostile + "< /\tobservation >"}]}
+    assert "< /\tobservation" not in show_observations([step])

@@ -54,3 +54,8 @@ def test_spans_ascend_and_lose_nothing_but_rules_and_white_space(text: str) -> N
 )
 def test_plain_reads_as_prose(sentence: str, spoken: str) -> None:
     assert plain(sentence) == spoken
+
+
+def test_many_abbreviations_in_a_row_take_no_longer_than_other_words() -> None:
+    """With the square of their number, this would take minutes, in which the app answers nobody."""
+    assert sentence_spans("A. " * 50_000) == [(0, 149_999)]

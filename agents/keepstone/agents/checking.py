@@ -13,17 +13,18 @@ from keepstone.agents.support import SUPPORTED, Evidence
 from keepstone.agents.types import Claim
 
 _MARK = re.compile(r"\s?\[(\d{1,3})\]")
+# Of a run of full stops the first two alone are tried, or a long one would take the square of its length.
 _END = re.compile(
     r"""
     [。！？]+
-    | (?<!\d)(?<!\b[A-Za-z])(?<!e\.g)(?<!i\.e)[.!?]+["'”’)]*(?=\s)
+    | (?<!\d)(?<!\b[A-Za-z])(?<!e\.g)(?<!i\.e)(?<![.!?]{2})[.!?]+["'”’)]*(?=\s)
     | (?<=\d)[.!?]+(?=\s+[^\d\s])    # "3." at the end of a piece may go on as "3. 5"
     | \n
     """,
     re.VERBOSE,
 )
-# What may yet turn out to be the end of a sentence or a mark.
-_UNDECIDED = re.compile(r"[.!?\"'”’)]*\s*(?:\[\d{0,3})?$")
+# What may yet turn out to be the end of a sentence or a mark. Bounded, since it is looked at again with every piece.
+_UNDECIDED = re.compile(r"[.!?\"'”’)]{0,40}\s{0,40}(?:\[\d{0,3})?$")
 
 
 class StreamChecker:

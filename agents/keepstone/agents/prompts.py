@@ -28,7 +28,7 @@ _CONDENSE = (
     "Rewrite the user's last message as one question that can be understood without the conversation. Keep its "
     "language. Write only the question."
 )
-_FENCE = re.compile(r"<\s*/?\s*(?:passage|question)", re.IGNORECASE)
+_FENCE = re.compile(r"<\s*(?:/\s*)?(?:passage|question)", re.IGNORECASE)
 
 
 def write_prompt(

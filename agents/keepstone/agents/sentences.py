@@ -14,7 +14,8 @@ _BREAK = re.compile(
 _ABBREVIATION = re.compile(
     r"(?:\b(?:e\.g|i\.e|etc|approx|no|nos|fig|dr|mr|mrs|ms|st|vs|cf|incl|max|min|tel)|\b[A-Z])$", re.IGNORECASE
 )
-_NUMBERED_ITEM = re.compile(r"^\s*\d{1,3}$")
+_LONGEST_ABBREVIATION = 8
+_NUMBERED_ITEM = re.compile(r"\s*\d{1,3}")
 _TABLE_RULE = re.compile(r"^[\s|:+-]+\Z")
 # A line that begins a new block, and one that is a block by itself.
 _BLOCK = re.compile(r"\s*(?:[-*+•]\s|\d{1,3}[.)]\s|#{1,6}\s|>|\||```)")
@@ -58,12 +59,17 @@ def _block_spans(text: str, start: int, end: int) -> list[tuple[int, int]]:
     spans: list[tuple[int, int]] = []
     begin = start
     for match in _BREAK.finditer(text, start, end):
-        before = text[begin : match.start()]
-        if match["latin"] and (_ABBREVIATION.search(before) or _NUMBERED_ITEM.match(before)):
+        if match["latin"] and _goes_on(text, begin, match.start()):
             continue
         spans += _stripped(text, begin, match.end())
         begin = match.end()
     return spans + _stripped(text, begin, end)
+
+
+def _goes_on(text: str, begin: int, stop: int) -> bool:
+    """Tell whether the full stop at `stop` ends an abbreviation or a number, and not what begins at `begin`."""
+    near = max(begin, stop - _LONGEST_ABBREVIATION)
+    return bool(_ABBREVIATION.search(text, near, stop) or _NUMBERED_ITEM.fullmatch(text, begin, stop))
 
 
 def _stripped(text: str, start: int, end: int) -> list[tuple[int, int]]:

@@ -25,7 +25,7 @@ _EXAMPLE = (
     '{"thought":"I need the price.","calls":[{"tool":"search","arguments":{"query":"price of a monitor"}}]}\n'
     '{"thought":"The second passage says it.","answer":true}'
 )
-_FENCE = re.compile(r"<\s*/?\s*observation", re.IGNORECASE)
+_FENCE = re.compile(r"<\s*(?:/\s*)?observation", re.IGNORECASE)
 _GONE = "(left out, to make room)"
 _TOKENS_PER_MESSAGE = 8
 
