@@ -50,3 +50,11 @@ async def test_a_question_that_leans_on_the_one_before_takes_it_along(question: 
 )
 async def test_a_question_of_its_own_is_left_alone(question: str) -> None:
     assert await condense(ScriptedEngine(), question, HISTORY, rewrite=False) == question
+
+
+async def test_of_turns_before_that_have_no_end_the_beginning_counts() -> None:
+    """The app's clients send them, up to the size of a body."""
+    endless = [Message("user", "How long is the warranty? " + "x " * 500_000)]
+    standalone = await condense(ScriptedEngine(), "And in China?", endless, rewrite=False)
+    assert standalone.startswith("How long is the warranty?")
+    assert len(standalone) < 11_000

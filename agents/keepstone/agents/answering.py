@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import asdict, replace
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import anyio
 from anyio.to_thread import run_sync
@@ -48,6 +48,8 @@ from keepstone.retrieval.search import Searcher
 from keepstone.retrieval.several import search_several
 
 _HISTORY_TURNS = 6
+LONGEST_QUESTION: Final = 10_000
+"""In characters."""
 _PROMPT_ROOM = 400
 # So many times the passages are read for questions that want all of something, or about two things.
 _WIDER = 3
@@ -115,7 +117,7 @@ class Answerer:
             trial: the question is put to judge the pipeline.
 
         Raises:
-            InvalidInput: the question is empty.
+            InvalidInput: the question is empty or far too long.
             NotFound: there is no such collection.
             EngineUnavailable: the language model does not answer.
         """
@@ -124,6 +126,8 @@ class Answerer:
         question = question.replace("\0", "").strip()
         if not question:
             raise InvalidInput("The question is empty", fix="Type a question")
+        if len(question) > LONGEST_QUESTION:
+            raise InvalidInput("The question is too long", fix=f"Use at most {LONGEST_QUESTION} characters")
         findings = findings or Findings(())
         recent = tuple(history[-_HISTORY_TURNS:])
         documents = Documents(

@@ -10,6 +10,7 @@ from keepstone.platform.serving.engine import ChatRequest, Engine, Message
 from keepstone.retrieval.analysis import tokens
 
 _RECENT = 4
+_LONGEST_TURN = 10_000
 _MAX_TOKENS = 80
 _LEAST_OVERLAP = 0.8
 _FEWEST_WORDS = 3
@@ -30,17 +31,18 @@ async def condense(engine: Engine, question: str, history: Sequence[Message], *,
     Args:
         engine: the language model.
         question: the last message.
-        history: the turns before it.
+        history: the turns before it, of which the beginnings count.
         rewrite: whether the model is capable of rewriting. Its rewriting is taken only when it brings no words of its
             own; otherwise, and for small models, the question before is put in front of one that leans on it.
     """
-    asked = [message.content for message in history if message.role == "user"]
+    turns = [Message(message.role, message.content[:_LONGEST_TURN]) for message in history]
+    asked = [message.content for message in turns if message.role == "user"]
     if not asked:
         return question
     if rewrite:
-        request = ChatRequest(messages=condense_prompt(question, history[-_RECENT:]), max_tokens=_MAX_TOKENS)
+        request = ChatRequest(messages=condense_prompt(question, turns[-_RECENT:]), max_tokens=_MAX_TOKENS)
         rewritten = " ".join((await engine.chat(request)).text.split())
-        if _faithful(rewritten, " ".join([question, *(message.content for message in history[-_RECENT:])])):
+        if _faithful(rewritten, " ".join([question, *(message.content for message in turns[-_RECENT:])])):
             return rewritten
     return f"{asked[-1]} {question}" if _leans_on_what_came_before(question) else question
 

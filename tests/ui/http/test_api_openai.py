@@ -307,6 +307,7 @@ def test_a_body_that_is_no_json_object_is_refused(elsewhere: httpx.Client, raw: 
     [
         {"messages": [{"role": "assistant", "content": "Hello"}]},
         {"messages": [{"role": "user", "content": "   "}]},
+        {"messages": [{"role": "user", "content": "x" * 10_001}]},
         {"n": 2},
         {"max_tokens": 0},
         {"max_tokens": "many"},

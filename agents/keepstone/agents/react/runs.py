@@ -17,7 +17,7 @@ import anyio
 import structlog
 from anyio.to_thread import run_sync
 
-from keepstone.agents.answering import Answerer
+from keepstone.agents.answering import LONGEST_QUESTION, Answerer
 from keepstone.agents.react.brief import Brief
 from keepstone.agents.react.leases import RunLeases, keep_leases
 from keepstone.agents.react.live import LiveRun
@@ -33,7 +33,6 @@ from keepstone.platform.serving.engine import Engine
 from keepstone.retrieval.library import Library
 from keepstone.retrieval.search import Searcher
 
-_MAX_QUESTION_CHARS = 10_000
 _MAX_PROMPT_CHARS = 500_000
 _MAX_LIVE = 8
 _AT_ONCE_AFTER_RESTART = 4
@@ -108,7 +107,7 @@ class AgentRuns:
         question = question.replace("\0", "").strip()
         if not question:
             raise InvalidInput("The question is empty", fix="Type a question")
-        longest = _MAX_QUESTION_CHARS if collections is None or collections else _MAX_PROMPT_CHARS
+        longest = LONGEST_QUESTION if collections is None or collections else _MAX_PROMPT_CHARS
         if len(question) > longest:
             raise InvalidInput("The question is too long", fix=f"Use at most {longest} characters")
         if sum(owner == principal.id for owner in self._owners.values()) >= _MAX_LIVE:
