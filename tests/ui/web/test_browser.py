@@ -109,7 +109,7 @@ def test_asking_and_reading_the_cited_passage(visit: Visit) -> None:
     expect(reader.locator("mark.quote")).to_contain_text("The warranty lasts two years.")
     expect(reader.locator("mark.quote")).to_be_in_viewport()
     expect(reader.get_by_role("link", name="Original")).to_have_attribute(
-        "href", re.compile(r"/v1/documents/doc_\w+/content")
+        "href", re.compile(r"/v1/documents/doc_\w+/original")
     )
     page.keyboard.press("Escape")
     expect(reader).to_be_hidden()

@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 
+import pytest
+from fastapi.routing import APIRoute
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,6 +14,7 @@ from keepstone.platform.database.tables import DocumentState
 from keepstone.retrieval.documents import DocumentInfo
 from keepstone.retrieval.library import DocumentText
 from keepstone.retrieval.types import Heading, Page
+from keepstone.ui.http.documents import router
 from keepstone.ui.web.reader import (
     WINDOW_CHARS,
     Highlight,
@@ -143,8 +146,19 @@ def test_documents_that_cannot_be_shown_say_why() -> None:
     assert "has no text" in render_unready(document("x").document, "It has no text")
 
 
+@pytest.mark.parametrize("line", ["|" + "-" * 20_000 + "x", "# a\n" * 3_000, "x" + " " * 20_000 + "y", " " * 20_000])
+def test_no_text_keeps_the_reader_busy_or_breaks_it(line: str) -> None:
+    """The rule of a table that is none took the cube of its length, in which the app answered nobody."""
+    assert Marked(render_document(document(line), window=Span(0, len(line)))).tags
+
+
+def test_the_link_to_the_original_leads_to_a_path_of_the_api() -> None:
+    paths = [route.path_regex for route in router.routes if isinstance(route, APIRoute)]
+    assert any(path.fullmatch(content_url("doc_1")) for path in paths)
+
+
 def test_the_link_to_the_original_cannot_leave_its_path() -> None:
-    assert content_url("../../x?y#z") == "/v1/documents/..%2F..%2Fx%3Fy%23z/content"
+    assert content_url("../../x?y#z") == "/v1/documents/..%2F..%2Fx%3Fy%23z/original"
 
 
 def test_sizes_are_written_as_people_write_them() -> None:

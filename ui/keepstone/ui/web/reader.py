@@ -18,9 +18,9 @@ from keepstone.retrieval.library import DocumentText
 from keepstone.ui.web.markup import Markup, action, element, icon, join, with_code
 
 WINDOW_CHARS: Final = 8_000
-_BLOCK: Final = re.compile(r"(?:[^\n]*\S[^\n]*(?:\n|$))+")
+_BLOCK: Final = re.compile(r"(?:[^\S\n]*+\S[^\n]*+(?:\n|$))+")
 _HEADING: Final = re.compile(r"(#{1,6})[ \t]+")
-_RULE_ROW: Final = re.compile(r"\s*\|?[\s|:-]*-{2,}[\s|:-]*")
+_RULE_ROW: Final = re.compile(r"[\s|:-]+")
 _CELL: Final = re.compile(r"(?:[^|\\\n]|\\.)+")
 _STRONG: Final = re.compile(r"\*\*|__")
 
@@ -128,7 +128,7 @@ def window_around(text: str, span: Span) -> Span:
 
 def content_url(document_id: str) -> str:
     """Return where a document's original bytes are served."""
-    return f"/v1/documents/{quote(document_id, safe='')}/content"
+    return f"/v1/documents/{quote(document_id, safe='')}/original"
 
 
 def file_size(size: int) -> str:
@@ -205,32 +205,28 @@ def _blocks(document: DocumentText, window: Span, highlight: Highlight) -> Itera
 
 
 def _block(text: str, block: Span, highlight: Highlight) -> Markup:
-    heading = _HEADING.match(text, block.start, block.end)
-    if heading:
+    titles: list[Markup] = []
+    while heading := _HEADING.match(text, block.start, block.end):
         line_end = text.find("\n", block.start, block.end)
-        first = Span(heading.end(), block.end if line_end < 0 else line_end)
-        rest = Span(first.end, block.end)
-        title = element("p", _inline(text, first, highlight), class_=f"doc-heading level-{len(heading.group(1))}")
-        return join(
-            [
-                title,
-                _block(text, Span(rest.start + 1, rest.end), highlight)
-                if text[rest.start : rest.end].strip()
-                else None,
-            ]
-        )
-    if text.startswith("|", block.start):
-        return _table(text, block, highlight)
-    if text.startswith("```", block.start):
-        return element("pre", _marked(text, block, highlight))
+        line = Span(heading.end(), block.end if line_end < 0 else line_end)
+        titles.append(element("p", _inline(text, line, highlight), class_=f"doc-heading level-{len(heading.group(1))}"))
+        block = Span(min(line.end + 1, block.end), block.end)
     end = block.start + len(text[block.start : block.end].rstrip())
-    return element("p", _inline(text, Span(block.start, end), highlight))
+    if end == block.start:
+        return join(titles)
+    if text.startswith("|", block.start):
+        rest = _table(text, block, highlight)
+    elif text.startswith("```", block.start):
+        rest = element("pre", _marked(text, block, highlight))
+    else:
+        rest = element("p", _inline(text, Span(block.start, end), highlight))
+    return join([*titles, rest])
 
 
 def _table(text: str, block: Span, highlight: Highlight) -> Markup:
     rows = []
     for line in re.finditer(r"[^\n]+", text[block.start : block.end]):
-        if _RULE_ROW.fullmatch(line.group()):
+        if "--" in line.group() and _RULE_ROW.fullmatch(line.group()):
             continue
         offset = block.start + line.start()
         cells = [
