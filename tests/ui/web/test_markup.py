@@ -152,3 +152,10 @@ def test_elements_escape_texts_and_attributes_and_keep_markup() -> None:
 def test_code_in_messages_is_set_between_backticks_and_escaped() -> None:
     assert with_code("Run `a <b>` now") == "Run <code>a &lt;b&gt;</code> now"
     assert with_code("5` long") == "5` long"
+
+
+@pytest.mark.parametrize("run", [" ", "\t", "*", "_", " *"])
+def test_a_run_of_signs_without_end_is_rendered_all_the_same(run: str) -> None:
+    """An answer is rendered anew with every piece of it: with the square of a run, the app would answer nobody."""
+    source = f"a{run * 20_000}b"
+    assert markdown(source, marks=[Mark(0, len(source), "claim", "said")])

@@ -32,10 +32,10 @@ _CLAIM_END: Final = "\ue002"
 _CLOSE: Final = "\ue003"
 _PRIVATE: Final = re.compile(r"[\ue000-\ue003]")
 _CONTROL: Final = re.compile(f"{_CITATION}(\\d+){_CLOSE}|{_CLAIM_START}(\\d+){_CLOSE}|{_CLAIM_END}")
-_CITED: Final = re.compile(r"[ \t]*\[(\d{1,3})\](?!\()")
+_CITED: Final = re.compile(r"(?<![ \t])[ \t]*\[(\d{1,3})\](?!\()")
 # What may stand before the first word of a claim without being part of it: list bullets, quotes, emphasis.
 _LEADING: Final = re.compile(r"(?:\s+|#{1,6}\s+|[-*+]\s+|\d{1,3}[.)]\s+|>\s*|[*_`~]+)*")
-_TRAILING: Final = re.compile(r"[\s*_`~]*$")
+_TRAILING: Final = " \t\r\n\f\v\u00a0\u3000*_`~"
 
 
 class Markup(str):
@@ -151,8 +151,7 @@ def _inner_span(source: str, start: int, end: int) -> tuple[int, int]:
     start, end = max(0, start), min(len(source), end)
     leading = _LEADING.match(source, start, end)
     start = leading.end() if leading else start
-    trailing = _TRAILING.search(source, start, end)
-    return start, trailing.start() if trailing else end
+    return start, start + len(source[start:end].rstrip(_TRAILING))
 
 
 def _insert(rendered: str, marks: Sequence[Mark], citations: Sequence[Markup]) -> str:
