@@ -1,6 +1,7 @@
 """What is said must be kept on every database, and go when it is deleted."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import sqlalchemy as sa
@@ -10,7 +11,7 @@ from keepstone.platform.access import Principal
 from keepstone.platform.accounts import SCOPES, ensure_local_admin
 from keepstone.platform.database import Database
 from keepstone.platform.database.tables import AnswerRow, ConversationRow, FeedbackRow, MessageRow
-from keepstone.platform.errors import InvalidInput
+from keepstone.platform.errors import Forbidden, InvalidInput
 
 _TABLES = (ConversationRow, MessageRow, AnswerRow, FeedbackRow)
 
@@ -94,3 +95,22 @@ def test_a_deleted_conversation_takes_its_answers_and_ratings_along(database: Da
     with database.reading() as session:
         left = [session.scalar(sa.select(sa.func.count()).select_from(table)) for table in _TABLES]
     assert left == [1, 1, 1, 1]
+
+
+def test_a_credential_that_may_not_read_sees_no_titles_and_rates_nothing(database: Database, me: Principal) -> None:
+    conversations = Conversations(database)
+    conversations.start(me, None, "How long?")
+    with database.transaction() as session:
+        answer = AnswerRow(
+            principal_id=me.id, question="q", standalone_question="q", content="a", outcome="answered", record={}
+        )
+        session.add(answer)
+        session.flush()
+        answer_id = answer.id
+    writing = replace(me, scopes=frozenset({"write"}))
+    with pytest.raises(Forbidden):
+        conversations.recent(writing)
+    with pytest.raises(Forbidden):
+        conversations.rate(writing, answer_id, 1)
+    with pytest.raises(Forbidden):
+        conversations.mark(writing, answer_id, 1, 0)

@@ -72,6 +72,7 @@ class Conversations:
 
     def recent(self, principal: Principal, limit: int = 50) -> list[ConversationInfo]:
         """Return the principal's conversations, the latest first."""
+        principal.needs_scope("read")
         with self._database.reading() as session:
             query = (
                 sa.select(ConversationRow)
@@ -246,6 +247,8 @@ def _mine(session: Session, principal: Principal, answer_id: str) -> tuple[Answe
     answer = session.get(AnswerRow, answer_id)
     if answer is None or answer.principal_id != principal.id:
         raise NotFound(f"No answer {answer_id!r}")
+    # Saying what one thought is part of reading.
+    principal.needs_scope("read")
     theirs = (FeedbackRow.answer_id == answer_id, FeedbackRow.principal_id == principal.id)
     return answer, session.scalar(sa.select(FeedbackRow).where(*theirs))
 
