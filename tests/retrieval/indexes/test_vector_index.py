@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import random
 import threading
 from collections.abc import Callable
@@ -388,6 +390,24 @@ class TestSnapshots:
             index.save()
         assert sorted(path.suffix for path in (tmp_path / "index").glob("vectors-*")) == [".f32", ".hnsw", ".npy"]
         assert make_hnsw().count == 30
+
+    def test_a_full_disk_adds_nothing(
+        self, make_hnsw: Callable[[], HnswIndex], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        index, vectors = make_hnsw(), _vectors(range(10))
+        index.apply([], _vectors(range(20, 30)), Position(1))
+
+        def full(*_: object) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(os, "pwrite", full)
+        with pytest.raises(StorageFull):
+            index.apply([20], vectors, Position(2))
+        monkeypatch.undo()
+        assert (index.position, index.count) == (Position(1), 9)
+        index.apply([20], vectors, Position(2))
+        assert index.ids().tolist() == [*range(10), *range(21, 30)]
+        assert index.search(vectors[3], 1).ids.tolist() == [3]
 
     def test_a_full_disk_leaves_the_old_snapshot(
         self, make_hnsw: Callable[[], HnswIndex], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -115,9 +115,9 @@ class ScanIndex:
             candidates = min(len(rows), self._codes.spare(k, len(rows)))
             if not exact and candidates < len(rows):
                 rows = rows[np.argpartition(-self._codes.likeness(rows, vector), candidates - 1)[:candidates]]
-            scores = np.concatenate(
-                [self._file.read(rows[at : at + _BLOCK]) @ vector for at in range(0, len(rows), _BLOCK)]
-            ).astype(np.float64)
+            # Unlike a product of matrix and vector, `vecdot` gives equal vectors equal scores.
+            parts = [np.vecdot(self._file.read(rows[at : at + _BLOCK]), vector) for at in range(0, len(rows), _BLOCK)]
+            scores = np.concatenate(parts).astype(np.float64)
             ids = self._ids[rows]
             order = np.lexsort((ids, -scores))[:k]
             return Ranking(ids[order], scores[order])
