@@ -85,7 +85,7 @@ def run_beir(
     Raises:
         InvalidInput: a file is not in the format, or no query has anything relevant.
     """
-    corpus = {str(row["_id"]): _page(row) for row in _rows(folder / "corpus.jsonl", "text")}
+    corpus = {str(row["_id"]): page(row) for row in _rows(folder / "corpus.jsonl", "text")}
     grades = _qrels(folder / "qrels" / f"{split}.tsv")
     queries = {
         str(row["_id"]): str(row["text"])
@@ -96,22 +96,37 @@ def run_beir(
         raise InvalidInput(f"No query of {folder} has anything relevant in {split!r}", fix=_FIX)
     names = list(corpus)
     collection = folder.resolve().name
-    # By number, since ids may be no names of files.
-    files = [(f"{number}.md", page) for number, page in enumerate(corpus.values())]
-    for some in batched(files, _INGESTED_AT_ONCE):
-        store.add(some, collection=collection)
-        progress(f"  Ingested {some[-1][0].removesuffix('.md')} of {len(files)}")
+    add_pages(store, collection, list(corpus.values()), progress)
     rankings: dict[str, Ranking] = {}
     for number, (query, text) in enumerate(queries.items(), start=1):
-        rankings[query] = tuple(_ranked(store, collection, text, names, without=query, depth=depth))
+        rankings[query] = tuple(ranked(store, collection, text, names, without=query, depth=depth))
         progress(f"  Searched for {number} of {len(queries)}")
     return BeirRun(len(corpus), len(queries), depth, _figures(rankings, grades, depth), rankings)
 
 
-def _ranked(
+def add_pages(
+    store: Retrieval, collection: str, pages: Sequence[bytes], progress: Callable[[str], None] = lambda _: None
+) -> None:
+    """Ingest documents by their numbers, since their ids may be no names of files."""
+    files = [(f"{number}.md", each) for number, each in enumerate(pages)]
+    for some in batched(files, _INGESTED_AT_ONCE):
+        store.add(some, collection=collection)
+        progress(f"  Ingested {some[-1][0].removesuffix('.md')} of {len(files)}")
+
+
+def ranked(
     store: Retrieval, collection: str, text: str, names: Sequence[str], *, without: str, depth: int
 ) -> Iterator[tuple[str, float]]:
-    """Yield the best documents; a query that is itself a document does not find itself, as in BEIR."""
+    """Yield the best documents; a query that is itself a document does not find itself, as in BEIR.
+
+    Args:
+        store: where the documents were added by their numbers.
+        collection: they are in.
+        text: of the query.
+        names: ids of the documents, by number.
+        without: id of the query.
+        depth: how many.
+    """
     with store.database.reading() as session:
         scope = readable_scope(session, store.principal, [collection])
     if not text.strip():
@@ -179,6 +194,7 @@ def _is_number(text: str) -> bool:
     return text.strip().removeprefix("-").isdecimal()
 
 
-def _page(row: Mapping[str, Any]) -> bytes:
+def page(row: Mapping[str, Any]) -> bytes:
+    """Return a document as a file: its title as heading, and its text."""
     title, text = str(row.get("title") or "").strip(), str(row["text"])
     return (f"# {title}\n\n{text}\n" if title else f"{text}\n").encode("utf-8", "replace")
