@@ -34,6 +34,13 @@ def mail_file() -> bytes:
     return mail.as_bytes()
 
 
+def mailbox_file() -> bytes:
+    """Return a mailbox with that mail and a short one."""
+    short = b"Subject: Parts\nFrom: b@example.org\nMessage-ID: <2@example.org>\n\n>From now on there are four.\n"
+    line = b"From b@example.org Tue Mar  3 10:00:00 2026\n"
+    return line + mail_file() + b"\n" + line + short
+
+
 def outlook_file() -> bytes:
     """Return a mail as Outlook saves it, with a text file attached."""
     sent = int((1_772_528_400 + 11_644_473_600) * 1e7)  # 2026-03-03 09:00 UTC

@@ -202,3 +202,25 @@ def notebook(cells: Sequence[Mapping[str, Any]]) -> bytes:
     """Return a notebook."""
     metadata = {"kernelspec": {"language": "python"}, "language_info": {"name": "python"}}
     return json.dumps({"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}).encode()
+
+
+def table_parts(sheets: str, styles: str = "") -> dict[str, bytes]:
+    """Return the parts of an OpenDocument spreadsheet with the given sheets, as XML."""
+    return {
+        "mimetype": b"application/vnd.oasis.opendocument.spreadsheet",
+        "content.xml": (
+            "<office:document-content xmlns:office='o' xmlns:text='t' xmlns:table='b' xmlns:style='s'>"
+            f"<office:automatic-styles>{styles}</office:automatic-styles>"
+            f"<office:body><office:spreadsheet>{sheets}</office:spreadsheet></office:body></office:document-content>"
+        ).encode(),
+    }
+
+
+def table_of(rows: Sequence[Sequence[str]], name: str = "Parts") -> str:
+    """Return a sheet of an OpenDocument spreadsheet."""
+    cells = ["".join(f"<table:table-cell><text:p>{text}</text:p></table:table-cell>" for text in row) for row in rows]
+    body = "".join(f"<table:table-row>{row}</table:table-row>" for row in cells)
+    return f"<table:table table:name='{name}'>{body}</table:table>"
+
+
+PARTS = (("Part", "Price", "Stock"), ("Pump", "40.00", "3"), ("Filter", "7.50", "12"))

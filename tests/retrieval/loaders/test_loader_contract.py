@@ -16,6 +16,7 @@ from keepstone.retrieval.loaders import LoadLimits, load
 from keepstone.retrieval.loaders.detect import detect
 from keepstone.retrieval.loaders.registry import loader_for
 from tests.retrieval.loaders import office_samples as samples
+from tests.retrieval.loaders.mail_samples import mailbox_file
 from tests.retrieval.loaders.samples import HTML, MARKDOWN, lines, pdf_file, word_file, zip_of
 
 _CELLS = [{"cell_type": "markdown", "source": "# Title\n\ntext"}, {"cell_type": "code", "source": "x = 1"}]
@@ -28,6 +29,8 @@ _FILES: dict[str, bytes] = {
     "a.json": samples.JSON.encode(),
     "a.jsonl": b'{"question": "Why?", "answer": "Because."}\n' * 5,
     "a.md": MARKDOWN.encode(),
+    "a.mbox": mailbox_file(),
+    "a.ods": samples.stored(samples.table_parts(samples.table_of(samples.PARTS))),
     "a.odt": samples.stored(samples.text_parts("<text:h text:outline-level='1'>Title</text:h><text:p>text</text:p>")),
     "a.pdf": pdf_file([lines(["A page of text."]), lines(["Another."])]),
     "a.pptx": samples.presentation(),

@@ -67,6 +67,6 @@ def test_passwords_bombs_and_damage(monkeypatch: pytest.MonkeyPatch) -> None:
         assert caught.value.fix
 
 
-def test_spreadsheets_of_this_family_are_named() -> None:
-    with pytest.raises(UnreadableDocument, match="OpenDocument"):
-        load(stored({"mimetype": b"application/vnd.oasis.opendocument.spreadsheet", "content.xml": b"<a/>"}), "a.ods")
+def test_drawings_of_this_family_are_named() -> None:
+    with pytest.raises(UnreadableDocument, match="OpenDocument file"):
+        load(stored({"mimetype": b"application/vnd.oasis.opendocument.graphics", "content.xml": b"<a/>"}), "a.odg")

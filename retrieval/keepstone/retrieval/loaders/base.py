@@ -17,8 +17,8 @@ from keepstone.platform.errors import UnreadableDocument
 from keepstone.retrieval.types import Document
 
 SUPPORTED = (
-    "Supported: .txt, .md, .rst, .html, .pdf, .docx, .odt, .pptx, .xlsx, .csv, .tsv, .json, .jsonl, .ipynb, .epub,"
-    " .eml, .msg, source code, .png, .jpg and .tiff (with OCR), and .zip, .tar and .tar.gz of these"
+    "Supported: .txt, .md, .rst, .html, .pdf, .docx, .odt, .pptx, .xlsx, .ods, .csv, .tsv, .json, .jsonl, .ipynb,"
+    " .epub, .eml, .mbox, .msg, source code, .png, .jpg and .tiff (with OCR), and .zip, .tar and .tar.gz of these"
 )
 
 # Carriage returns, vertical tabs, form feeds, NEL and the two Unicode separators all end a line.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import re
 import zipfile
+from itertools import islice
 from pathlib import PurePath
 
 from keepstone.platform.errors import UnreadableDocument
@@ -22,9 +23,11 @@ PNG = "image/png"
 JPEG = "image/jpeg"
 TIFF = "image/tiff"
 EML = "message/rfc822"
+MBOX = "application/mbox"
 MSG = "application/vnd.ms-outlook"
 PPTX = "application/vnd.openxmlformats-officedocument.presentationml.presentation"
 XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+ODS = "application/vnd.oasis.opendocument.spreadsheet"
 ODT = "application/vnd.oasis.opendocument.text"
 EPUB = "application/epub+zip"
 HTML = "text/html"
@@ -47,7 +50,7 @@ _BY_ENDING = {
 }  # fmt: skip
 # Endings that promise no particular text: here Markdown is told by its looks.
 _NOT_TEXT_ENDINGS = frozenset(
-    {"", ".pdf", ".docx", ".doc", ".xlsx", ".pptx", ".odt", ".epub", ".bin", ".dat", ".png", ".jpg", ".zip"}
+    {"", ".pdf", ".docx", ".doc", ".xlsx", ".pptx", ".ods", ".odt", ".epub", ".bin", ".dat", ".png", ".jpg", ".zip"}
 )
 _PICTURES = ((b"\x89PNG\r\n\x1a\n", PNG), (b"\xff\xd8\xff", JPEG), (b"II*\x00", TIFF), (b"MM\x00*", TIFF))
 _SIGNATURES: tuple[tuple[bytes, str], ...] = (
@@ -88,7 +91,7 @@ _ZIP_KINDS = (
 )
 _ZIP_ENDINGS = {
     ".docx": "Word document", ".xlsx": "Excel workbook", ".pptx": "PowerPoint presentation", ".epub": "EPUB book",
-    ".odt": "OpenDocument text",
+    ".ods": "OpenDocument spreadsheet", ".odt": "OpenDocument text",
 }  # fmt: skip
 _HTML_START = re.compile(
     r"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE | re.DOTALL
@@ -104,6 +107,8 @@ _MAIL_NAMES = re.compile(
 )
 _MAIL_SURE = re.compile(rb"^(?:message-id|mime-version|received):", re.IGNORECASE | re.MULTILINE)
 _MAIL_ENDINGS = frozenset({".eml", ".mht", ".mhtml"})
+MBOX_MAIL = re.compile(rb"(?:\A|\n\r?\n)(?P<mail>From [^\n]{1,500}\n)(?=[!-9;-~]+:)")
+"""The line before each mail of a mailbox; it follows an empty one, and a header follows it."""
 
 
 def detect(data: bytes, name: str) -> str:
@@ -126,9 +131,9 @@ def detect(data: bytes, name: str) -> str:
     if picture:
         return picture
     _refuse_binary(data, name)
-    if _is_mail(data[:65536], PurePath(name).suffix.lower()):
-        return EML
-    return _detect_text(decode(data[:65536], name) if len(data) > 65536 else decode(data, name), name)
+    return _mail_kind(data, PurePath(name).suffix.lower()) or _detect_text(
+        decode(data[:65536], name) if len(data) > 65536 else decode(data, name), name
+    )
 
 
 def _refuse_binary(data: bytes, name: str) -> None:
@@ -140,6 +145,12 @@ def _refuse_binary(data: bytes, name: str) -> None:
         raise _archive(name, "tar")
     if data[4:8] == b"ftyp":
         raise _unsupported(name, "a video or HEIC image")
+
+
+def _mail_kind(data: bytes, ending: str) -> str | None:
+    if data.startswith(b"From ") and len(list(islice(MBOX_MAIL.finditer(data), 2))) > (ending != ".mbox"):
+        return MBOX
+    return EML if _is_mail(data[:65536], ending) else None
 
 
 def _is_mail(data: bytes, ending: str) -> bool:
@@ -184,8 +195,9 @@ def _detect_zip(data: bytes, name: str) -> str:
     for part, media_type in _ZIP_PARTS:
         if part in names:
             return media_type
-    if b"mimetype" + ODT.encode() in data[:256]:
-        return ODT
+    for media_type in (ODT, ODS):
+        if b"mimetype" + media_type.encode() in data[:256]:
+            return media_type
     for part, kind in _ZIP_KINDS:
         if any(entry.startswith(part) for entry in names):
             raise _unsupported(name, kind)

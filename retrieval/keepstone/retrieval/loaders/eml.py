@@ -39,7 +39,7 @@ class EmlLoader:
     def load(self, data: bytes, name: str, limits: LoadLimits) -> Document:
         """See `Loader.load`."""
         message = message_from_bytes(data, policy=compat32)
-        mail = _mail(message, name, depth=1)
+        mail = mail_of(message, name)
         if not mail.has_text and message.get_content_type() in _ENCRYPTED:
             raise encrypted(name)
         writer = MarkdownWriter(limits.max_text_chars)
@@ -66,7 +66,8 @@ def header_text(raw: str) -> str:
     return "".join(part if isinstance(part, str) else _lenient(part, charset or "") for part, charset in parts)
 
 
-def _mail(message: Message, name: str, *, depth: int) -> Mail:
+def mail_of(message: Message, name: str, *, depth: int = 1) -> Mail:
+    """Return what a mail says; `depth` tells how many mails it lies in, itself included."""
     headers = {label.lower(): value for label, value in reversed(list(message.raw_items()))}
     bodies: list[tuple[Literal["plain", "html"], str]] = []
     attachments: list[Attachment] = []
@@ -77,7 +78,7 @@ def _mail(message: Message, name: str, *, depth: int) -> Mail:
         if part.is_multipart():
             inner = part.get_payload(0)
             if depth < DEEPEST and isinstance(inner, Message):
-                enclosed.append(_mail(inner, name, depth=depth + 1))
+                enclosed.append(mail_of(inner, name, depth=depth + 1))
             else:
                 attachments.append(Attachment(file_name or "message"))
         elif file_name or part.get_content_disposition() == "attachment":

@@ -26,12 +26,7 @@ class OdtLoader:
 
     def load(self, data: bytes, name: str, limits: LoadLimits) -> Document:
         """See `Loader.load`."""
-        package = OfficeZip(data, name, what="OpenDocument text", program="LibreOffice")
-        manifest = package.part("META-INF/manifest.xml", doctype=True)
-        if manifest is not None and next(manifest.iter("{*}encryption-data"), None) is not None:
-            raise UnreadableDocument(
-                f"{shown(name)} is encrypted", fix="Remove the password in LibreOffice and upload it again"
-            )
+        package = open_package(data, name, "OpenDocument text")
         content = package.part("content.xml")
         body = child(content, "body", "text")
         if body is None:
@@ -40,9 +35,28 @@ class OdtLoader:
         _Walk(writer, content, package.part("styles.xml")).blocks(body)
         if writer.is_empty:
             raise UnreadableDocument(f"{shown(name)} contains no text", fix="If it holds scanned pages, save it as PDF")
-        found = child(package.part("meta.xml"), "meta", "title")
-        title = (found.text or "") if found is not None else ""
-        return writer.document(name=name, media_type=ODT, parser=parser_id(self), title=title)
+        return writer.document(name=name, media_type=ODT, parser=parser_id(self), title=title_of(package))
+
+
+def open_package(data: bytes, name: str, what: str) -> OfficeZip:
+    """Return the parts of an OpenDocument file, which is a `what` in messages.
+
+    Raises:
+        UnreadableDocument: damaged or encrypted.
+    """
+    package = OfficeZip(data, name, what=what, program="LibreOffice")
+    manifest = package.part("META-INF/manifest.xml", doctype=True)
+    if manifest is not None and next(manifest.iter("{*}encryption-data"), None) is not None:
+        raise UnreadableDocument(
+            f"{shown(name)} is encrypted", fix="Remove the password in LibreOffice and upload it again"
+        )
+    return package
+
+
+def title_of(package: OfficeZip) -> str:
+    """Return the title in an OpenDocument file's metadata, "" where there is none."""
+    found = child(package.part("meta.xml"), "meta", "title")
+    return (found.text or "") if found is not None else ""
 
 
 class _Walk:
@@ -66,7 +80,7 @@ class _Walk:
         for element in parent:
             kind = local(element)
             if kind == "h":
-                self._writer.heading(number(value(element, "outline-level"), 1), _text(element))
+                self._writer.heading(number(value(element, "outline-level"), 1), inline_text(element))
                 self._hanging(element)
             elif kind == "p":
                 self._paragraph(element)
@@ -81,9 +95,9 @@ class _Walk:
     def _paragraph(self, element: etree._Element) -> None:
         style = value(element, "style-name")
         if "Title" in {style, self._parents.get(style)}:
-            self._writer.heading(1, _text(element))
+            self._writer.heading(1, inline_text(element))
         else:
-            self._writer.paragraph(_text(element))
+            self._writer.paragraph(inline_text(element))
         self._hanging(element)
 
     def _hanging(self, paragraph: etree._Element) -> None:
@@ -107,13 +121,13 @@ class _Walk:
                 if local(block) == "list":
                     self._list(block, depth + 1, style)
                 elif marker:
-                    self._writer.item(_text(block), depth=depth, marker=marker)
+                    self._writer.item(inline_text(block), depth=depth, marker=marker)
                     marker = ""
                 else:
-                    self._writer.item_paragraph(_text(block), depth=depth)
+                    self._writer.item_paragraph(inline_text(block), depth=depth)
 
 
-def _text(paragraph: etree._Element) -> str:
+def inline_text(paragraph: etree._Element) -> str:
     """Return the characters of a paragraph without its notes, comments and text boxes."""
     parts = [paragraph.text or ""]
     for element in paragraph:
@@ -123,13 +137,13 @@ def _text(paragraph: etree._Element) -> str:
         elif kind in {"tab", "line-break"}:
             parts.append("\t" if kind == "tab" else "\n")
         elif kind not in _SKIPPED and kind != "text-box":
-            parts.append(_text(element))
+            parts.append(inline_text(element))
         parts.append(element.tail or "")
     return "".join(parts)
 
 
 def _block_text(parent: etree._Element | None) -> str:
-    return " ".join(_text(block).strip() for block in parent.iter("{*}p", "{*}h")) if parent is not None else ""
+    return " ".join(inline_text(block).strip() for block in parent.iter("{*}p", "{*}h")) if parent is not None else ""
 
 
 def _grid(table: etree._Element) -> list[list[str]]:

@@ -9,8 +9,6 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterator
-from itertools import chain, groupby
-from typing import NamedTuple
 
 from lxml import etree
 
@@ -18,7 +16,7 @@ from keepstone.platform.errors import UnreadableDocument
 from keepstone.retrieval.loaders.base import LoadLimits, parser_id, shown, stem
 from keepstone.retrieval.loaders.detect import XLSX
 from keepstone.retrieval.loaders.office_zip import OfficeZip
-from keepstone.retrieval.loaders.records import Row, write_table
+from keepstone.retrieval.loaders.sheets import WIDEST_MERGE, Range, SheetRow, write_sheet
 from keepstone.retrieval.loaders.writer import MarkdownWriter
 from keepstone.retrieval.loaders.xlsx_numbers import BUILT_IN, spelled
 from keepstone.retrieval.loaders.xml_tree import child, children, local, number, relation_id, value
@@ -26,8 +24,6 @@ from keepstone.retrieval.types import Document
 
 _REFERENCE = re.compile(r"\$?([A-Z]{1,3})\$?(\d{1,7})")
 _MOST_COLUMNS = 16_384
-_WIDEST_MERGE = 100
-_HEADER_ROWS = 3
 
 
 class XlsxLoader:
@@ -54,7 +50,7 @@ class XlsxLoader:
             relation = related.get(relation_id(sheet))
             # What its author hid is not for readers.
             if relation is not None and relation.kind == "worksheet" and sheet.get("state", "visible") == "visible":
-                _write_sheet(writer, sheet.get("name", ""), _rows(package, relation.target, cells))
+                write_sheet(writer, sheet.get("name", ""), _rows(package, relation.target, cells))
         if writer.is_empty:
             raise UnreadableDocument(
                 f"{shown(name)} has no cells with text", fix="Check that the sheets with the data are not hidden"
@@ -94,52 +90,12 @@ class _Cells:
         return spelled(text, number_format, since_1904=self._since_1904)
 
 
-class _Range(NamedTuple):
-    """Cells that are merged: columns, counted from 0, and the last row."""
-
-    first: int
-    last: int
-    last_row: int
-
-
-def _write_sheet(writer: MarkdownWriter, name: str, rows: Iterator[tuple[int, Row]]) -> None:
-    """Write the tables of a sheet: rows without a blank one between them."""
-    first = next(rows, None)
-    if first is None:
-        return
-    writer.heading(1, name)
-    header: Row = ()
-    for _, table in groupby(chain([first], rows), key=lambda row: row[0]):
-        header = write_table(writer, (row for _, row in table), above=header)
-
-
-def _rows(package: OfficeZip, path: str, cells: _Cells) -> Iterator[tuple[int, Row]]:
-    """Yield the rows with text in them, each with the count of the gaps above it.
-
-    What is merged over rows is repeated in each, so that every row can be understood alone; what is merged over
-    columns only in the first rows of a table, where it is a header.
-    """
+def _rows(package: OfficeZip, path: str, cells: _Cells) -> Iterator[SheetRow]:
     merged = _merged(package, path)
-    hanging: list[tuple[_Range, str]] = []
-    gaps = at = reached = count = 0
+    at = 0
     for row in package.elements(path, "row"):
         at = number(row.get("r"), at + 1)
-        own = _texts(row, cells)
-        hanging = [(area, text) for area, text in hanging if area.last_row >= at]
-        hanging += [(area, own[area.first]) for area in merged.get(at, ()) if area.first in own]
-        if own:
-            if at > reached + 1:
-                gaps, count = gaps + 1, 0
-            count += 1
-            wide = count <= _HEADER_ROWS
-            repeated = {
-                column: text
-                for area, text in hanging
-                for column in range(area.first, (area.last if wide else area.first) + 1)
-            }
-            yield gaps, _dense(repeated | own)
-        if own or hanging:
-            reached = at
+        yield SheetRow(at, _texts(row, cells), merged.get(at, ()))
 
 
 def _texts(row: etree._Element, cells: _Cells) -> dict[int, str]:
@@ -156,21 +112,14 @@ def _texts(row: etree._Element, cells: _Cells) -> dict[int, str]:
     return found
 
 
-def _dense(texts: dict[int, str]) -> Row:
-    row = [""] * (max(texts) + 1)
-    for column, text in texts.items():
-        row[column] = text
-    return row
-
-
-def _merged(package: OfficeZip, path: str) -> dict[int, list[_Range]]:
+def _merged(package: OfficeZip, path: str) -> dict[int, list[Range]]:
     """Return the merged ranges by their first rows."""
-    found: dict[int, list[_Range]] = defaultdict(list)
+    found: dict[int, list[Range]] = defaultdict(list)
     for element in package.elements(path, "row", "mergeCell"):
         corners = _REFERENCE.findall(element.get("ref", "")) if local(element) == "mergeCell" else ()
         if len(corners) == 2:
             first, last = (_column(letters) for letters, _ in corners)
-            found[int(corners[0][1])].append(_Range(first, min(last, first + _WIDEST_MERGE), int(corners[1][1])))
+            found[int(corners[0][1])].append(Range(first, min(last, first + WIDEST_MERGE), int(corners[1][1])))
     return found
 
 
