@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from keepstone.platform.access import readable_scope
 from keepstone.platform.database import Database
-from keepstone.platform.database.tables import ChunkRow, DocumentRow, EmbeddingRow, JobState
+from keepstone.platform.database.tables import ChunkRow, CollectionRow, DocumentRow, EmbeddingRow, JobState
 from keepstone.platform.errors import InvalidInput
 from keepstone.platform.settings import ChunkingSettings
 from keepstone.retrieval.chunking.way import open_way
@@ -150,5 +150,10 @@ def test_an_encoder_that_reads_no_windows_is_refused(runtime: Runtime) -> None:
     with pytest.raises(InvalidInput, match="no vectors of tokens"):
         runtime.reindexing.build(mine, "alone")
     runtime.reindexing.discard(mine, "alone")
+    runtime.library.create_collection(me, "elsewhere")
+    with runtime.database.transaction() as session:
+        session.scalars(sa.select(CollectionRow).where(CollectionRow.name == "elsewhere")).one().encoder = "alone"
+    with pytest.raises(InvalidInput, match="no vectors of tokens"):
+        runtime.ingestion.rechunk(me, "elsewhere", {"late": True})
     with pytest.raises(InvalidInput, match="no vectors of tokens"):
         open_way(_CUT, Alone(), None)

@@ -38,12 +38,12 @@ from keepstone.retrieval import embeddings, originals
 from keepstone.retrieval.chunk_rows import add_chunks
 from keepstone.retrieval.chunking import choose, chunking_of
 from keepstone.retrieval.chunking.placement import Placer, forget_unused
-from keepstone.retrieval.chunking.way import Way, check_way, open_way
+from keepstone.retrieval.chunking.way import Way, open_way
 from keepstone.retrieval.embeddings import batched
 from keepstone.retrieval.encoder import Encoder
 from keepstone.retrieval.encoders import Encoders
 from keepstone.retrieval.indexes.catalog import IndexSet
-from keepstone.retrieval.late import SLICE, embed_documents
+from keepstone.retrieval.late import SLICE, embed_documents, window_encoder
 from keepstone.retrieval.library import remove_chunks
 from keepstone.retrieval.loaders.worker import LoadPool
 from keepstone.retrieval.types import Chunk, Document
@@ -143,7 +143,8 @@ class Ingestion:
                 return self.rechunk(principal, collection, chunking, session=own)
         row = find_collection(session, principal, collection, "own")
         chosen = choose(self._chunking, chunking)
-        check_way(chosen, self._encoders.get(row.encoder))
+        if chosen.late:
+            window_encoder(self._encoders.get(row.encoder))
         row.chunking = chosen.model_dump() if chunking else None
         # Also those that a job at work has done already: it will not come back to them.
         return self._submit_all(session, {row.id: _requeue_all(session, row.id)}, principal.id)

@@ -57,15 +57,6 @@ def open_way(chunking: ChunkingSettings, encoder: Encoder, placer: Placer | None
     Raises:
         InvalidInput: the encoder cannot do what they ask for, or there is no language model to be asked.
     """
-    check_way(chunking, encoder)
-    return Way(encoder, chunking, open_chunker(chunking, encoder), wanted_placer(chunking, placer))
-
-
-def check_way(chunking: ChunkingSettings, encoder: Encoder) -> None:
-    """Refuse what an encoder cannot do; its weights are not loaded.
-
-    Raises:
-        InvalidInput: passages are to be encoded late, and it gives no vectors of tokens.
-    """
     if chunking.late:
         late.window_encoder(encoder)
+    return Way(encoder, chunking, open_chunker(chunking, encoder), wanted_placer(chunking, placer))
