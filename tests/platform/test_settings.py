@@ -145,6 +145,13 @@ def test_a_public_address_needs_sign_in(host: str) -> None:
     assert load_settings(app={"host": host}).app.require_sign_in
 
 
+@pytest.mark.parametrize("origin", ["*", "null", "https://*", "intranet.example", "https://a.example/path", "file://a"])
+def test_only_an_origin_is_trusted(origin: str) -> None:
+    """Above all not every origin: without sign-in, each page in a browser here could read the documents."""
+    with pytest.raises(SettingsError, match="no origin such as"):
+        load_settings(app={"trusted_origins": ["https://a.example:8443/", origin]})
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "127.8.8.8"])
 def test_a_private_address_may_do_without(host: str) -> None:
     """On one's own machine sign-in may be switched off."""

@@ -52,6 +52,15 @@ class AppSettings(Section):
     trusted_origins: tuple[str, ...] = ()
     """Origins besides our own that browsers may call the API from, such as `https://intranet.example`."""
 
+    @field_validator("trusted_origins")
+    @classmethod
+    def _check_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        # `*` would let every page that somebody here has open read what needs no sign-in.
+        for origin in origins:
+            if not re.fullmatch(r"https?://[\w.:\[\]-]+/?", origin):
+                raise ValueError(f"{origin!r} is no origin such as https://intranet.example")
+        return origins
+
 
 class DatabaseSettings(Section):
     """Where documents, accounts, conversations and jobs live."""
