@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from keepstone.platform.errors import SettingsError
@@ -27,6 +29,17 @@ def test_stores_are_plain_urls_without_credentials(url: str, hint: str) -> None:
 def test_folders_are_named_from_the_root() -> None:
     with pytest.raises(SettingsError, match="from the root"):
         load_settings(sources={"allowed_folders": ["manuals"]})
+
+
+@pytest.mark.parametrize("folder", ["", "keepstone", "keepstone/blobs", "link"])
+def test_what_keepstone_itself_holds_is_taken_by_nobody(tmp_path: Path, folder: str) -> None:
+    """Below the home folder lie the originals of all collections, which a writer in one of them could take."""
+    home = tmp_path / "keepstone"
+    home.mkdir()
+    (tmp_path / "link").symlink_to(home)
+    with pytest.raises(SettingsError, match="allow folders beside it"):
+        load_settings(home=home, sources={"allowed_folders": [tmp_path / folder]})
+    assert load_settings(home=home, sources={"allowed_folders": [tmp_path / "keepstone-2"]})
 
 
 def test_credentials_of_stores_are_not_shown() -> None:

@@ -351,6 +351,13 @@ class Settings(BaseSettings):
                 f"indexes.{in_postgres[0]} is {getattr(self.indexes, in_postgres[0])!r} but database.url names no "
                 "PostgreSQL such as postgresql+psycopg://user:password@host/keepstone"
             )
+        home = self.home.resolve()
+        for folder in map(Path.resolve, self.sources.allowed_folders):
+            if home.is_relative_to(folder) or folder.is_relative_to(home):
+                raise ValueError(
+                    f"sources.allowed_folders has {str(folder)!r} and with it files of the home folder {str(home)!r}, "
+                    "which are those of all people: allow folders beside it"
+                )
         if not self.app.require_sign_in and not is_loopback(self.app.host):
             raise ValueError(
                 f"app.require_sign_in is off but app.host is {self.app.host!r}: "

@@ -40,7 +40,8 @@ class SourcesSettings(Section):
     """
 
     allowed_folders: tuple[Path, ...] = ()
-    """Folders of this machine that may be taken, with all below them; no symbolic link in them is followed."""
+    """Folders of this machine that may be taken, with all below them but what is hidden; no symbolic link in them is
+    followed. None may hold the home folder or lie in it."""
     stores: dict[Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,30}$")], StoreSettings] = Field(
         default={}
     )

@@ -167,9 +167,19 @@ def test_files_that_cannot_be_taken_say_why_and_spoil_no_other(runtime: Runtime,
 
 
 def test_places_that_are_not_allowed_are_refused(runtime: Runtime, folder: Path, tmp_path: Path) -> None:
-    """Also by way of `..`, a link, another protocol, or a chain of them."""
+    """Also by way of `..`, a link, another protocol, or a chain of them; and what is hidden, if it is named."""
     (folder / "out").symlink_to(tmp_path)
-    refused = (tmp_path, f"{folder.parent}-other", "memory://company/manuals2", "memory://other", "s3://bucket", "/")
+    (folder / ".ssh" / "keys").mkdir(parents=True)
+    refused = (
+        folder / ".ssh",
+        folder / ".ssh" / "keys",
+        tmp_path,
+        f"{folder.parent}-other",
+        "memory://company/manuals2",
+        "memory://other",
+        "s3://bucket",
+        "/",
+    )
     for place in refused:
         with pytest.raises((Forbidden, InvalidInput)):
             runtime.sources.add(admin(runtime), "docs", str(place))

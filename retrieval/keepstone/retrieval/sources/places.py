@@ -61,7 +61,10 @@ def open_place(settings: SourcesSettings, location: str) -> Place:
         allowed = [folder for folder in settings.allowed_folders if path.is_relative_to(folder)]
         if allowed:
             root = max(allowed, key=lambda folder: len(folder.parts))
-            return Folder(root, path.relative_to(root).parts)
+            parts = path.relative_to(root).parts
+            # What a look passes over is not to be had by its name either.
+            if not any(part.startswith(".") for part in parts):
+                return Folder(root, parts)
     for store in sorted(settings.stores.values(), key=lambda each: len(each.url), reverse=True):
         if f"{location}/".startswith(f"{store.url}/"):
             options = {
