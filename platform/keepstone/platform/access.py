@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal
 
 import sqlalchemy as sa
@@ -47,6 +48,8 @@ class Principal:
     name: str
     is_admin: bool
     scopes: frozenset[str]
+    until: datetime | None = None
+    """When the API key ends that it was recognised by; None: never, or it was recognised by something else."""
 
     def needs_scope(self, scope: str) -> None:
         """Raise `Forbidden` unless the credential reaches this far."""

@@ -79,6 +79,7 @@ def issue_credential(
     *,
     scopes: Iterable[str] = SCOPES,
     lifetime: timedelta | None = None,
+    until: datetime | None = None,
     name: str = "",
 ) -> IssuedCredential:
     """Make a credential.
@@ -88,12 +89,14 @@ def issue_credential(
         principal_id: whom it stands for.
         kind: what it is for; a `login` token works once.
         scopes: what it may be used for; `admin` has effect for administrators only.
-        lifetime: until when it works; None means until revoked.
+        lifetime: for how long it works; None means until revoked.
+        until: when it ends at the latest.
         name: how the person recognises it in a list.
     """
     wanted = list(dict.fromkeys(scopes))
     if unknown := set(wanted) - set(SCOPES):
         raise InvalidInput(f"Unknown scope {min(unknown)!r}", fix=f"Valid: {', '.join(SCOPES)}")
+    ends = [moment for moment in (until, utc_now() + lifetime if lifetime is not None else None) if moment is not None]
     secret = _PREFIX[kind] + secrets.token_urlsafe(32)
     row = CredentialRow(
         principal_id=principal_id,
@@ -101,7 +104,7 @@ def issue_credential(
         name=name,
         secret_sha256=_hash(secret),
         scopes=wanted,
-        expires_at=utc_now() + lifetime if lifetime is not None else None,
+        expires_at=min(ends, default=None),
     )
     session.add(row)
     session.flush()
@@ -120,7 +123,13 @@ def resolve(connection: sa.Connection, secret: str, *kinds: Kind) -> Principal:
         Unauthenticated: unknown, of another kind, expired, revoked, or its principal was disabled.
     """
     row = _find(connection, secret, kinds)
-    return Principal(id=row.principal_id, name=row.name, is_admin=row.is_admin, scopes=frozenset(map(str, row.scopes)))
+    return Principal(
+        id=row.principal_id,
+        name=row.name,
+        is_admin=row.is_admin,
+        scopes=frozenset(map(str, row.scopes)),
+        until=row.expires_at if row.kind == "api_key" else None,
+    )
 
 
 def touch(session: Session, secret: str) -> None:

@@ -105,6 +105,15 @@ async def test_a_key_reaches_no_further_than_its_maker(app: FastAPI, runtime: Ru
         assert own.json()["owner"] == "olga"
 
 
+async def test_a_key_works_no_longer_than_the_one_that_made_it(app: FastAPI, client: httpx.AsyncClient) -> None:
+    short = (await client.post("/v1/keys", json={"for": "ines", "scopes": ["read", "write"], "days": 1})).json()
+    async with client_of(app, short["secret"]) as ines:
+        for wanted in ({}, {"days": 3650}):
+            made = (await ines.post("/v1/keys", json=wanted)).json()
+            assert made["expires_at"] is not None
+            assert made["expires_at"] <= short["expires_at"]
+
+
 async def test_a_key_without_the_scope_admin_revokes_only_its_owners(app: FastAPI, runtime: Runtime) -> None:
     """The local administrator's key for writing is no administrator's key."""
     with runtime.database.reading() as session:

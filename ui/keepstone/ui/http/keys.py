@@ -29,7 +29,7 @@ class NewKey(BaseModel, extra="forbid", populate_by_name=True):
     scopes: tuple[str, ...] | None = None
     """What it may be used for; by default all that the caller's credential may."""
     days: Annotated[int | None, Field(ge=1, le=3650)] = None
-    """For how long it works; null: until it is revoked."""
+    """For how long it works; null: until it is revoked. In no case longer than the key that makes it."""
     owner: Annotated[str | None, Field(alias="for", min_length=1, max_length=100)] = None
     """Whom it stands for, by default the caller. Administrators name others, who are added where they are new."""
 
@@ -96,7 +96,7 @@ def create_key(new: NewKey, principal: CurrentPrincipal, runtime: TheRuntime) ->
     with runtime.database.transaction() as session:
         owner_id = _named(session, new.owner) if others and new.owner else principal.id
         issued = accounts.issue_credential(
-            session, owner_id, "api_key", scopes=scopes, lifetime=lifetime, name=new.name
+            session, owner_id, "api_key", scopes=scopes, lifetime=lifetime, until=principal.until, name=new.name
         )
     return IssuedKey(
         id=issued.id,
