@@ -246,3 +246,11 @@ def test_the_package_imports_without_postgres_and_alembic() -> None:
         "import sys; import keepstone.platform.database; assert not {'alembic', 'psycopg', 'dbos'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_file_is_for_nobody_elses_eyes(tmp_path: Path) -> None:
+    """Also where the folder was there before, and open to all."""
+    database = Database(f"sqlite:///{tmp_path / 'keepstone.db'}")
+    database.upgrade()
+    assert [path.name for path in tmp_path.iterdir() if path.stat().st_mode & 0o077] == []
+    database.close()

@@ -143,7 +143,7 @@ def _create_engine(url: sa.URL) -> sa.Engine:
                 "The PostgreSQL driver is missing", fix='`pip install "keepstone[postgres]"`'
             ) from error
     if url.database and url.database != ":memory:":
-        _make_folder(Path(url.database).parent)
+        _make_file(Path(url.database))
     engine = sa.create_engine(url, connect_args={"timeout": 30}, pool_size=10, max_overflow=20)
 
     @sa.event.listens_for(engine, "connect")
@@ -161,10 +161,14 @@ def _create_engine(url: sa.URL) -> sa.Engine:
     return engine
 
 
-def _make_folder(folder: Path) -> None:
+def _make_file(path: Path) -> None:
+    """Make the file of the database, so that nobody else may read it; SQLite gives its log the same rights."""
+    folder = path.parent
     try:
         with storage_errors(f"making {folder}"):
             folder.mkdir(parents=True, exist_ok=True)
+            if not path.exists():
+                path.touch(mode=0o600)
     except OSError as error:
         raise Unavailable(
             f"The folder {folder} cannot be made ({error.strerror})", fix="Choose another by KEEPSTONE_HOME"
