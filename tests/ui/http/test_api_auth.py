@@ -114,6 +114,16 @@ async def test_looking_at_a_login_link_does_not_use_it_up(app: FastAPI, runtime:
         assert COOKIE not in other.cookies
 
 
+async def test_a_wrong_token_waits_for_nobody_who_writes(app: FastAPI, runtime: Runtime) -> None:
+    """Nor does it keep anybody waiting: whoever sends such tokens must not stop all others from writing."""
+    async with client_of(app) as client:
+        with runtime.database.transaction() as session:
+            session.add(PrincipalRow(name="being-added"))
+            session.flush()
+            for wrong in ("ksl_wrong", "ks_wrong", ""):
+                assert (await client.post("/login", data={"token": wrong})).status_code == 401
+
+
 async def test_the_session_cookie_is_kept_from_scripts_and_other_sites(app: FastAPI, runtime: Runtime) -> None:
     async with client_of(app) as client:
         plain = (await client.post("/login", data={"token": _login_token(runtime)})).headers["set-cookie"]

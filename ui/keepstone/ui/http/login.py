@@ -147,9 +147,11 @@ def issue_login_token(runtime: Runtime, principal: Principal) -> str:
 
 def _start_session(runtime: Runtime, secret: str) -> str:
     """Return the value of the session cookie."""
-    if secret.startswith("ks_"):
-        with runtime.database.reading() as session:
-            accounts.resolve(session.connection(), secret, "api_key")
+    is_key = secret.startswith("ks_")
+    # Before anything is written: anybody may send tokens, and one who writes keeps all others from it.
+    with runtime.database.reading() as session:
+        accounts.resolve(session.connection(), secret, "api_key" if is_key else "login")
+    if is_key:
         return secret
     with runtime.database.transaction() as session:
         lifetime = timedelta(days=runtime.settings.app.session_days)
