@@ -26,6 +26,7 @@ _REPLIES = {
         b"<url><loc>http://127.0.0.1:1/</loc></url></urlset>"
     ),
     "/index.xml": Reply(b"<sitemapindex><sitemap><loc>{root}/sitemap.xml</loc></sitemap></sitemapindex>"),
+    "/blanks.xml": Reply(b"<urlset><url><loc>" + b" " * 500_000 + b"<"),
     "/foreign.xml": Reply(b"<urlset><url><loc>http://other.example/</loc></url></urlset>"),
 }
 
@@ -69,3 +70,9 @@ def test_a_sitemap_lists_pages_of_its_host(server: WebServer) -> None:
     assert _read(server, "/index.xml") == Sitemap((f"{server.root}/sitemap.xml",), 0)
     with pytest.raises(UnreadableDocument, match="own host"):
         _read(server, "/foreign.xml")
+
+
+def test_a_sitemap_cannot_keep_the_app_busy(server: WebServer) -> None:
+    """With the square of its blanks, this one would stop everything for hours."""
+    with pytest.raises(UnreadableDocument, match="own host"):
+        _read(server, "/blanks.xml")

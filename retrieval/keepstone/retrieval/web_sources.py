@@ -28,8 +28,9 @@ _ENDINGS = {
     "text/x-rst": ".rst",
 }  # fmt: skip
 # Patterns rather than a parser: a list of addresses needs none, and there are no entities to bomb with.
-_SITEMAP = re.compile(rb"<(?:\w+:)?(?:urlset|sitemapindex)\b")
-_LOCATION = re.compile(rb"<(?:\w+:)?loc>\s*(?:<!\[CDATA\[)?\s*([^<>\s\]]{1,4000})\s*(?:\]\]>)?\s*</")
+_SITEMAP = re.compile(rb"<(?:\w{1,40}:)?(?:urlset|sitemapindex)\b")
+# Nothing is given back, or blanks without end would be shared out in every possible way.
+_LOCATION = re.compile(rb"<(?:\w{1,40}:)?loc>\s*+(?:<!\[CDATA\[\s*+)?([^<>\s\]]{1,4000})\s*+(?:\]\]>\s*+)?</")
 
 
 @dataclass(frozen=True, slots=True)
