@@ -326,6 +326,7 @@ class Ingestion:
         row.text = document.text
         row.pages = [list(asdict(page).values()) for page in document.pages]
         row.headings = [list(asdict(heading).values()) for heading in document.headings]
+        row.boxes = [list(asdict(box).values()) for box in document.boxes]
         row.media_type, row.title, row.language = document.media_type, document.title, document.language
         row.parser, row.chunker = document.parser, way.description
         row.details = dict(document.details)

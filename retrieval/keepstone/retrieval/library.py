@@ -44,6 +44,7 @@ from keepstone.retrieval.adding import AddedDocument, add_files
 from keepstone.retrieval.archives import ArchiveLimits, opened
 from keepstone.retrieval.chunking import choose, chunking_of
 from keepstone.retrieval.documents import DocumentInfo, document_info
+from keepstone.retrieval.loaders.writer import page_at
 from keepstone.retrieval.types import Heading, Page
 
 _COLLECTION_NAME = re.compile(r"\w[\w .-]{0,62}", re.UNICODE)
@@ -85,6 +86,17 @@ class DocumentText:
     text: str
     pages: tuple[Page, ...]
     headings: tuple[Heading, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PageBox:
+    """A line of the original: its page, counted from 1, and its place in parts of that page, from the left and top."""
+
+    page: int
+    left: float
+    top: float
+    right: float
+    bottom: float
 
 
 class Library:
@@ -339,6 +351,20 @@ class Library:
                 pages=tuple(Page(*page) for page in row.pages or ()),
                 headings=tuple(Heading(*heading) for heading in row.headings or ()),
             )
+
+    def boxes(self, principal: Principal, document_id: str, start: int, end: int) -> list[PageBox]:
+        """Return where the characters `start` to `end` of a document's text stand in the original, line by line.
+
+        Empty for formats other than PDF, for scans, and for what was read before places were kept.
+        """
+        with self._database.reading() as session:
+            row = _find_document(session, principal, document_id)
+            pages = [Page(*page) for page in row.pages or ()]
+            return [
+                PageBox(number, *place)
+                for first, last, *place in row.boxes or ()
+                if first < end and last > start and (number := page_at(pages, first)) is not None
+            ]
 
     def document_bytes(self, principal: Principal, document_id: str) -> tuple[DocumentInfo, BinaryIO]:
         """Return one document and its original bytes, to be closed by the caller."""

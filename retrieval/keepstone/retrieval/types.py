@@ -29,6 +29,21 @@ class Heading:
 
 
 @dataclass(frozen=True, slots=True)
+class Box:
+    """Where some characters of a document's text stand on their page: a line, as a rule.
+
+    Places are parts of the page's width and height, from its left and its top, as it is seen.
+    """
+
+    start: int
+    end: int
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+
+@dataclass(frozen=True, slots=True)
 class Document:
     """A file turned into text."""
 
@@ -42,6 +57,8 @@ class Document:
     """ISO 639-1 code, where it could be told."""
     pages: tuple[Page, ...] = ()
     headings: tuple[Heading, ...] = ()
+    boxes: tuple[Box, ...] = ()
+    """In the order of the text; what stands in none has no place that is known."""
     details: Mapping[str, Any] = field(default_factory=dict)
     """What is known of it besides its text, as JSON can hold it; searches can be narrowed by it."""
 

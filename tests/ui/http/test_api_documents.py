@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from keepstone.platform.database.tables import JobState
 from keepstone.ui.runtime import Runtime
-from tests.retrieval.loaders.samples import zip_of
-from tests.stack import WAIT_S, admin
+from tests.retrieval.loaders.samples import lines, pdf_file, zip_of
+from tests.stack import WAIT_S, admin, ingest
 from tests.ui.served import client_of, key_of
 
 GUIDE = "# Guide\n\nThe lamp is green 🟢 when it is on.\n\n## Care\n\nDust it weekly, 每周一次。\n"
@@ -145,6 +145,21 @@ async def test_the_original_is_a_download_that_no_browser_runs(client: httpx.Asy
     assert disposition.startswith("attachment; filename*=utf-8''")
     assert unquote(disposition.partition("''")[2]) == document["name"].rpartition("/")[2]
     assert '"' not in disposition
+
+
+async def test_a_passage_of_a_pdf_says_where_it_stands(client: httpx.AsyncClient, runtime: Runtime) -> None:
+    """By its page and the boxes of its lines there, so that it can be marked in the original."""
+    files = {"p.pdf": pdf_file([lines(["The first page is about pumps."]), lines(["The second one names fuses."])])}
+    ingest(runtime, admin(runtime), "placed", files)
+    [document] = runtime.library.documents(admin(runtime), "placed")
+    text = runtime.library.document_text(admin(runtime), document.id).text
+    start = text.index("fuses")
+    query = {"start": start, "end": start + 5}
+    passage = (await client.get(f"/v1/documents/{document.id}/passage", params=query)).json()
+    [box] = passage["boxes"]
+    assert box["page"] == passage["page"] == 2
+    assert 0 < box["left"] < box["right"] < 1
+    assert 0 < box["top"] < box["bottom"] < 1
 
 
 async def test_text_and_passages_count_characters(client: httpx.AsyncClient, runtime: Runtime) -> None:

@@ -217,6 +217,8 @@ class DocumentRow(Base):
     """`[[number, start, end], ...]` for formats that have pages."""
     headings: Mapped[list[Any] | None] = mapped_column(sa.JSON, deferred=True)
     """`[[level, title, start, end], ...]`; each section reaches to the next heading of its level or above."""
+    boxes: Mapped[list[Any] | None] = mapped_column(sa.JSON, deferred=True)
+    """`[[start, end, left, top, right, bottom], ...]` where it is known where lines stand on their pages."""
     details: Mapped[dict[str, Any] | None] = mapped_column(sa.JSON)
     """What is known of it besides its text, such as an author; searches can be narrowed by it."""
     chunk_count: Mapped[int] = mapped_column(default=0)

@@ -18,6 +18,7 @@ from keepstone.platform.errors import UnreadableDocument
 from keepstone.retrieval.loaders.base import LoadLimits, clean, parser_id, shown
 from keepstone.retrieval.loaders.detect import PDF
 from keepstone.retrieval.loaders.ocr import INSTALL, OTHER_LANGUAGES, program
+from keepstone.retrieval.loaders.pdf_boxes import with_boxes
 from keepstone.retrieval.loaders.pdf_layout import Bookmark, drop_running_lines, write_pages
 from keepstone.retrieval.loaders.pdf_lines import Line, page_lines
 from keepstone.retrieval.loaders.pdf_scans import is_readable, recognise_scans
@@ -39,7 +40,7 @@ class PdfLoader:
     """Reads PDF files that have a text layer."""
 
     name = "pdf"
-    version = f"2 pypdfium2 {PYPDFIUM_INFO.version}"
+    version = f"3 pypdfium2 {PYPDFIUM_INFO.version}"
     media_types = frozenset({PDF})
 
     def load(self, data: bytes, name: str, limits: LoadLimits) -> Document:
@@ -52,9 +53,11 @@ class PdfLoader:
             bookmarks = _bookmarks(pdf)
         tables = find_tables(data, ruled[:_MOST_TABLE_PAGES])
         writer = MarkdownWriter(limits.max_text_chars)
-        write_pages(drop_running_lines(pages), bookmarks, tables, writer)
+        pages = drop_running_lines(pages)
+        write_pages(pages, bookmarks, tables, writer)
         title = "" if _NO_TITLE.search(title) else title
-        return writer.document(name=name, media_type=PDF, parser=parser_id(self), title=title)
+        document = writer.document(name=name, media_type=PDF, parser=parser_id(self), title=title)
+        return with_boxes(document, pages)
 
 
 def _open(data: bytes, name: str) -> pdfium.PdfDocument:

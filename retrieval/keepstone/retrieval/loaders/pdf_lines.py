@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import re
 import unicodedata
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import pypdfium2 as pdfium
 import pypdfium2.raw as pdfium_c
@@ -16,8 +17,18 @@ _BOLD_FONT = re.compile(r"bold|black|heavy|demi|semib|cmbx|simhei|-bd\b", re.IGN
 _SHAPES = re.compile("[\u2e80-\u2fdf\ufb00-\ufdff\ufe70-\ufefc]+")
 _SPACES = re.compile(r"[\s\u00a0]+")
 _MOST_CHARACTERS = 400_000
+_HYPHEN_CODE = 2
 _HYPHEN = "\x02"  # what PDFium puts for a hyphen at a line's end, having joined the lines
 _FONT_NAME_BYTES = 128
+
+
+class Place(NamedTuple):
+    """A part of a page, as parts of its width and height, from its left and its top, as it is seen."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +46,8 @@ class Line:
     """Height on the page, 0 at the bottom to 1 at the top."""
     last_bottom: float
     """Of its last character: differs where PDFium joined lines at a hyphen."""
+    place: Place | None = None
+    """Where it is seen; None where that is not known."""
 
 
 def page_lines(page: pdfium.PdfPage) -> list[Line]:
@@ -66,6 +79,10 @@ class _LineReader:
         self._textpage = raw_textpage
         self._rotation = page.get_rotation()
         self._width, self._height = page.get_size()
+        left, bottom, _, _ = page.get_bbox()
+        # From the page's own coordinates, whose origin may lie off the page, to what is seen of it.
+        shifts = {90: (-bottom, left), 180: (left, bottom), 270: (bottom, -left)}
+        self._shift = shifts.get(self._rotation, (-left, -bottom))
         self._box = pdfium_c.FS_RECTF()
         self._font = ctypes.create_string_buffer(_FONT_NAME_BYTES)
         self._flags = ctypes.c_int()
@@ -90,6 +107,25 @@ class _LineReader:
             bold=self._is_bold(first) and self._is_bold(last),
             relative=boxes[0][1] / self._height if self._height else 0.5,
             last_bottom=boxes[2][1],
+            place=self._seen([*boxes, *(self._place(each) for each in self._around_hyphens(codes, visible))]),
+        )
+
+    @staticmethod
+    def _around_hyphens(codes: list[int], visible: list[int]) -> list[int]:
+        """Return the characters at which PDFium went on in the next line."""
+        hyphens = [index for index in visible if codes[index] == _HYPHEN_CODE]
+        return [index for hyphen in hyphens for index in (hyphen - 1, hyphen + 1) if visible[0] < index < visible[-1]]
+
+    def _seen(self, boxes: list[tuple[float, float, float, float]]) -> Place | None:
+        if self._width <= 0 or self._height <= 0:
+            return None
+        across, up = self._shift
+        lefts, bottoms, rights, tops = zip(*boxes, strict=True)
+        return Place(
+            _part((min(lefts) + across) / self._width),
+            _part(1 - (max(tops) + up) / self._height),
+            _part((max(rights) + across) / self._width),
+            _part(1 - (min(bottoms) + up) / self._height),
         )
 
     def _place(self, index: int) -> tuple[float, float, float, float]:
@@ -122,6 +158,10 @@ def _text(codes: list[int]) -> str:
     return _SPACES.sub(" ", text).strip()
 
 
+def _part(share: float) -> float:
+    return round(min(max(share, 0.0), 1.0), 4) if math.isfinite(share) else 0.0
+
+
 def _same_row(before: Line, line: Line) -> bool:
     """Tell whether PDFium broke a line at a gap within it, or at a superscript."""
     overlap = abs(before.last_bottom - line.bottom) < 0.35 * max(before.size, line.size)
@@ -137,4 +177,13 @@ def _joined(before: Line, line: Line) -> Line:
         last_bottom=before.last_bottom if line.size < before.size else line.last_bottom,
         size=max(before.size, line.size),
         bold=before.bold and line.bold,
+        place=_both(before.place, line.place),
+    )
+
+
+def _both(one: Place | None, other: Place | None) -> Place | None:
+    if one is None or other is None:
+        return one or other
+    return Place(
+        min(one.left, other.left), min(one.top, other.top), max(one.right, other.right), max(one.bottom, other.bottom)
     )

@@ -26,7 +26,7 @@ import structlog
 
 from keepstone.platform.errors import KeepstoneError, LimitExceeded, Unavailable, UnreadableDocument
 from keepstone.retrieval.loaders.base import LoadLimits, shown
-from keepstone.retrieval.types import Document, Heading, Page
+from keepstone.retrieval.types import Box, Document, Heading, Page
 
 _log = structlog.get_logger(__name__)
 
@@ -296,5 +296,6 @@ def document_from_json(values: dict[str, Any]) -> Document:
         language=values["language"],
         pages=tuple(Page(**page) for page in values["pages"]),
         headings=tuple(Heading(**heading) for heading in values["headings"]),
+        boxes=tuple(Box(**box) for box in values["boxes"]),
         details=values["details"],
     )

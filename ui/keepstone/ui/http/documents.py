@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import asdict
 from typing import Annotated, Any, BinaryIO, Final
 from urllib.parse import quote
 
@@ -142,7 +143,11 @@ def get_passage(  # noqa: PLR0917 - FastAPI passes them by name
     end: Annotated[int, Query(ge=0)],
     context: Annotated[int, Query(ge=0, le=20_000)] = 500,
 ) -> dict[str, Any]:
-    """Return the characters `start` to `end` of a document's text, and up to `context` characters on either side."""
+    """Return the characters `start` to `end` of a document's text, and up to `context` characters on either side.
+
+    `boxes` tell where they stand in a PDF, line by line: the `page`, counted from 1, and `left`, `top`, `right` and
+    `bottom` as parts of its width and height.
+    """
     found = runtime.library.document_text(principal, document_id)
     if not start < end <= len(found.text):
         raise InvalidInput(
@@ -159,6 +164,7 @@ def get_passage(  # noqa: PLR0917 - FastAPI passes them by name
         "text": found.text[start:end],
         "after": found.text[end : end + context],
         "page": next((page.number for page in found.pages if page.start <= start < page.end), None),
+        "boxes": [asdict(box) for box in runtime.library.boxes(principal, document_id, start, end)],
         "headings": [heading.title for heading in found.headings if heading.start <= start < heading.end],
     }
 
