@@ -141,6 +141,17 @@ def test_harmless_text_stays(text: str) -> None:
     assert logs.scrub(text) == text
 
 
+@pytest.mark.parametrize("form", ["console", "json"])
+def test_what_is_logged_does_not_drive_the_terminal(form: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """A client chooses the path of its request."""
+    logs.configure(LoggingSettings(format=form))
+    structlog.get_logger("keepstone.x").info("http.failed", path="/v1/\x1b]0;owned\x07", names=["\x1b[2J"])
+    logging.getLogger("library").warning("no such file: %s", "\x1b[2J")
+    printed = capsys.readouterr().err
+    assert "owned" in printed
+    assert not any(sign in printed for sign in "\x1b\x07")
+
+
 def test_numbers_under_secret_sounding_names_stay(capsys: pytest.CaptureFixture[str]) -> None:
     """`max_token=5` is a count."""
     logs.configure(LoggingSettings(format="json"))

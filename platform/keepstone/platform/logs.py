@@ -41,6 +41,7 @@ _SECRET_TEXT = (
 # They bring handlers of their own, or say at the level INFO what is worth no more than DEBUG.
 _OWN_HANDLERS = ("uvicorn", "uvicorn.error", "uvicorn.access", "gradio", "dbos", "alembic", "transformers", "mcp")
 _TALKATIVE = ("httpx", "httpcore", "dbos", "alembic", "urllib3", "PIL", "pdfminer", "asyncio")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -143,6 +144,7 @@ def _formatter(*, as_json: bool) -> logging.Formatter:
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
             *([structlog.processors.format_exc_info] if as_json else []),
             _hide_secret_keys,
+            *([] if as_json else [_show_controls]),
             _Scrubbed(renderer),
         ],
     )
@@ -160,6 +162,14 @@ class _Scrubbed:
 
 def _hide_secret_keys(_logger: Any, _name: str, event: EventDict) -> EventDict:
     return {key: _hide(key, value) for key, value in event.items()}
+
+
+def _show_controls(_logger: Any, _name: str, event: EventDict) -> EventDict:
+    """Write out the signs by which a path or a name from outside could drive the terminal."""
+    return {
+        key: _CONTROL.sub(lambda found: repr(found[0])[1:-1], value) if isinstance(value, str) else value
+        for key, value in event.items()
+    }
 
 
 def _hide(key: object, value: Any) -> Any:
