@@ -28,6 +28,11 @@ async def test_a_dataset_is_ordered_built_shown_and_deleted(
         assert (await nosy.post("/v1/datasets", json=order)).status_code == 404
         assert (await nosy.get("/v1/datasets")).json()["data"] == []
         assert (await nosy.delete("/v1/datasets/handbooks")).status_code == 404
+    assert built["folder"].endswith(built["id"])
+    async with client_of(app, key_of(runtime, "owen")) as owen:
+        runtime.library.grant(admin(runtime), "Handbooks", "owen", "owner")
+        seen = (await owen.get("/v1/datasets/handbooks")).json()
+        assert seen == {**built, "folder": None}, "paths of the machine are for administrators"
     assert (await client.delete(f"/v1/datasets/{built['id']}")).status_code == 204
     assert (await client.get("/v1/datasets/handbooks")).status_code == 404
 

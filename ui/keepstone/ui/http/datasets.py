@@ -8,6 +8,7 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
+from keepstone.platform.access import Principal
 from keepstone.platform.errors import EngineUnavailable
 from keepstone.training.data import Dataset, DatasetCard, DatasetConfig
 from keepstone.ui.http.dependencies import CurrentPrincipal, TheRuntime
@@ -22,8 +23,8 @@ class DatasetView(BaseModel):
 
     id: str
     """Name and the beginning of the card's hash."""
-    folder: str
-    """Where its files are, on the machine of the app."""
+    folder: str | None
+    """Where its files are, on the machine of the app; for administrators."""
     card_sha256: str
     job: str | None
     """The job that built it last."""
@@ -34,7 +35,7 @@ class DatasetView(BaseModel):
 @router.get("")
 def list_datasets(principal: CurrentPrincipal, runtime: TheRuntime) -> Listing[DatasetView]:
     """List the datasets of the caller's own collections, the newest first."""
-    return Listing(data=[_view(each) for each in runtime.datasets.list(principal)])
+    return Listing(data=[_view(each, principal) for each in runtime.datasets.list(principal)])
 
 
 @router.post("", status_code=202)
@@ -54,7 +55,7 @@ async def build_dataset(order: DatasetConfig, principal: CurrentPrincipal, runti
 @router.get("/{reference}")
 def get_dataset(reference: str, principal: CurrentPrincipal, runtime: TheRuntime) -> DatasetView:
     """Return one dataset with its card."""
-    return _view(runtime.datasets.get(principal, reference))
+    return _view(runtime.datasets.get(principal, reference), principal)
 
 
 @router.delete("/{reference}", status_code=204, response_class=Response)
@@ -63,10 +64,10 @@ def delete_dataset(reference: str, principal: CurrentPrincipal, runtime: TheRunt
     runtime.datasets.remove(principal, reference)
 
 
-def _view(dataset: Dataset) -> DatasetView:
+def _view(dataset: Dataset, principal: Principal) -> DatasetView:
     return DatasetView(
         id=dataset.id,
-        folder=str(dataset.folder),
+        folder=str(dataset.folder) if principal.administers else None,
         card_sha256=dataset.card_sha256,
         job=dataset.built.job if dataset.built else None,
         built_at=dataset.built.at if dataset.built else None,
