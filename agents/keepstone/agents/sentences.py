@@ -7,7 +7,7 @@ import re
 _BREAK = re.compile(
     r"""
     (?P<cjk>[。！？；]+[”’」』）]*)            # Chinese and Japanese sentences end without a space
-    | (?P<latin>[.!?]+["'”’)\]]*)(?=\s|$)    # others end before white space
+    | (?P<latin>(?<![.!?])[.!?]+["'”’)\]]*)(?=\s|$)    # others end before white space
     """,
     re.VERBOSE,
 )
