@@ -34,6 +34,8 @@ def folder(allowed: Path, request: pytest.FixtureRequest) -> Path:
 def opened(tmp_path_factory: pytest.TempPathFactory, allowed: Path) -> Iterator[Runtime]:
     with open_stack(tmp_path_factory.mktemp("home"), **settings(allowed)) as opened:
         opened.jobs._runner._backoff_s = ()
+        # Tests order each look themselves.
+        opened.sources.stop()
         yield opened
 
 

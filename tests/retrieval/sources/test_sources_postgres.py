@@ -16,6 +16,7 @@ def test_a_folder_is_mirrored_on_postgres(tmp_path: Path, postgres_url: str) -> 
     """From the first look to the removal with all documents."""
     folder = filled(tmp_path / "srv")
     with open_stack(tmp_path / "home", database={"url": postgres_url}, **settings(folder)) as runtime:
+        runtime.sources.stop()
         me = admin(runtime)
         runtime.library.create_collection(me, "docs")
         source = added(runtime, folder / "docs")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import gradio as gr
 import pytest
 
+from keepstone.retrieval.sources import SourceInfo
 from keepstone.ui.runtime import Runtime
-from keepstone.ui.web.sources import SourcesPanel
+from keepstone.ui.web.sources import SourcesPanel, render_sources
 from tests.stack import WAIT_S, admin, ingest, open_stack, someone
 from tests.ui.web.conftest import event
 
@@ -40,9 +42,8 @@ def test_a_place_is_watched_looked_through_and_left(
     assert f'value="{folder}"' in panel.on_show(docs, asks(me))[0]
     refused, _ = panel.on_watch(docs, asks(me), event(location="/etc"))
     assert "may not be taken from /etc" in refused
-    watched, timer = panel.on_watch(docs, asks(me), event(location=str(folder)))
-    assert "Looking through it" in watched
-    assert timer.active
+    watched, _ = panel.on_watch(docs, asks(me), event(location=str(folder)))
+    assert "Watched places (1)" in watched
     [source] = runtime.sources.of(me, "docs")
     runtime.jobs.wait(str(source.job_id), WAIT_S)
     assert "1 file · Looked through just now" in panel.on_show(docs, asks(me))[0]
@@ -54,6 +55,26 @@ def test_a_place_is_watched_looked_through_and_left(
     assert panel.on_show(docs, asks(reader))[0] == ""
     with pytest.raises(gr.Error):
         panel.on_show(docs, asks(someone(runtime, "eve")))
+
+
+def test_a_look_that_goes_on_or_failed_is_open_to_the_eye() -> None:
+    source = SourceInfo(
+        id="src_1",
+        name="desk",
+        location="/srv/desk",
+        files=2,
+        problems=1,
+        looking=True,
+        leaving=False,
+        job_id=None,
+        checked_at=None,
+        error=None,
+    )
+    quiet = replace(source, looking=False)
+    assert "2 files · 1 not taken · Looking through it" in render_sources([source], [])
+    assert "<details open" in render_sources([source], [])
+    assert "<details open" not in render_sources([quiet], [])
+    assert "It is empty" in render_sources([replace(quiet, error="It is empty")], [])
 
 
 def test_names_of_sources_are_shown_as_text(runtime: Runtime, folder: Path, asks: Callable[..., gr.Request]) -> None:
