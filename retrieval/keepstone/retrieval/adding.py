@@ -122,12 +122,7 @@ def _add_row(
     row = session.scalar(in_collection.where(DocumentRow.name == name))
     if row is not None:
         return _replace(row, sha256, size)
-    same = session.scalar(
-        in_collection.where(
-            (DocumentRow.sha256 == sha256) | (DocumentRow.pending_sha256 == sha256),
-            DocumentRow.state != DocumentState.FAILED,
-        )
-    )
+    same = _with_bytes(session, collection_id, sha256)
     if same is not None:
         return AddedDocument(document_info(same), "duplicate"), None
     row = DocumentRow(
@@ -136,6 +131,19 @@ def _add_row(
     session.add(row)
     session.flush()
     return AddedDocument(document_info(row), "queued"), None
+
+
+def _with_bytes(session: Session, collection_id: str, sha256: str) -> DocumentRow | None:
+    """Return a document of a collection that has these bytes, or waits for them.
+
+    Two questions, each answered by an index: put as one, SQLite would read all documents of the collection.
+    """
+    usable = sa.select(DocumentRow).where(DocumentRow.state != DocumentState.FAILED)
+    having = session.scalar(usable.where(DocumentRow.collection_id == collection_id, DocumentRow.sha256 == sha256))
+    if having is not None:
+        return having
+    waiting = session.scalars(usable.where(DocumentRow.pending_sha256 == sha256))
+    return next((row for row in waiting if row.collection_id == collection_id), None)
 
 
 def _replace(row: DocumentRow, sha256: str, size: int) -> tuple[AddedDocument, str | None]:
