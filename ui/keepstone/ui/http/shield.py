@@ -15,10 +15,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from keepstone.platform import metrics
 from keepstone.platform.logs import request_context
 from keepstone.ui.http.errors import BodyTooLarge, error_body, http_error_response
+from keepstone.ui.http.gate import PUBLIC_PATHS
 
 log = structlog.get_logger(__name__)
 
 JSON_BODY_LIMIT: Final = 4 * 2**20
+# Of those who have not signed in, as many may come as like.
+_PUBLIC_BODY_LIMIT: Final = 2**16
 MCP_PATH: Final = "/mcp"
 _UPLOAD: Final = re.compile(r"/v1/collections/[^/]+/documents|/gradio_api/upload/?")
 _API_CSP: Final = "default-src 'none'; frame-ancestors 'none'"
@@ -45,8 +48,8 @@ class Shield:
 
     Args:
         app: what lies behind.
-        max_body_bytes: largest body of an upload, whose parts go to the disk. Other bodies, which are held in memory
-            and may come from anybody, may have `JSON_BODY_LIMIT`.
+        max_body_bytes: largest body of an upload, whose parts go to the disk. Other bodies, which are held in memory,
+            may have `JSON_BODY_LIMIT`, and far less where nobody need sign in.
     """
 
     def __init__(self, app: ASGIApp, *, max_body_bytes: int) -> None:
@@ -79,6 +82,8 @@ class Shield:
             exchange.record()
 
     def _limit(self, scope: Scope) -> int:
+        if scope["path"] in PUBLIC_PATHS:
+            return _PUBLIC_BODY_LIMIT
         is_form = Headers(scope=scope).get("content-type", "").lower().startswith("multipart/")
         is_upload = is_form and _UPLOAD.fullmatch(scope["path"])
         return self._max_body_bytes if is_upload else min(JSON_BODY_LIMIT, self._max_body_bytes)
