@@ -71,3 +71,15 @@ def test_reciprocal_ranks_are_as_published() -> None:
     scores = reciprocal_ranks([[7, 8], [8]], [1.0, 0.5])
     assert np.isclose(scores[7], 1 / (RANK_CONSTANT + 1))
     assert np.isclose(scores[8], 1 / (RANK_CONSTANT + 2) + 0.5 / (RANK_CONSTANT + 1))
+
+
+def test_what_a_separate_query_finds_first_comes_before_what_all_find_low(runtime: Runtime, scope: Scope) -> None:
+    """Fused by sums, the filter would win: second for each, it is what nobody asked for."""
+    sides = [
+        Query("lamp filter lamp"),
+        Query("pump filter pump", separate=True),
+        Query("door filter door", separate=True),
+    ]
+    found = search_several(runtime.searcher, scope, sides, k=4)
+    assert {hit.document_name for hit in found.hits[:3]} == {"lamp.md", "pump.md", "door.md"}
+    assert found.hits[0].document_name == "lamp.md", "of equals, what the question itself finds stays first"

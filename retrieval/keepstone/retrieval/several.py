@@ -3,8 +3,10 @@
 found = search_several(searcher, scope, [Query("How long is the warranty?"), Query("warranty period")], k=10)
 
 The rankings are fused by reciprocal ranks (Cormack et al., SIGIR 2009): scores of different queries mean different
-things. A query may bring a supposed answer along, whose vector is blended with its own (HyDE: Gao et al., 2022,
-arXiv:2212.10496); words are searched for as they are asked.
+things. Of queries that say the same, a passage gains by each that finds it; of a query that asks for something else,
+such as one side of a comparison, nothing can be expected to stand in the other rankings too, so a passage keeps the
+best of its ranks. A query may bring a supposed answer along, whose vector is blended with its own (HyDE: Gao et al.,
+2022, arXiv:2212.10496); words are searched for as they are asked.
 """
 
 from __future__ import annotations
@@ -41,6 +43,8 @@ class Query:
     """Of its ranking among those of the others; 0 is searched for and has no say."""
     supposed: str = ""
     """A passage that could be the answer, true or not."""
+    separate: bool = False
+    """Whether it asks for other passages than the rest: about a part of the question, or in another language."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,14 +126,26 @@ def search_several(
         hits = results[0].hits[:k]
         return SeveralResult(hits, results, tuple((rank,) for rank in range(1, len(hits) + 1)))
     places = [{hit.chunk_id: rank for rank, hit in enumerate(result.hits, 1)} for result in results]
-    scores = reciprocal_ranks(
-        ((hit.chunk_id for hit in result.hits) for result in results), [q.weight for q in queries]
-    )
+    scores = _fused([[hit.chunk_id for hit in result.hits] for result in results], queries)
     first = {hit.chunk_id: hit for result in reversed(results) for hit in result.hits}
     # Of equals, what an earlier query found stays first.
     order = sorted((chunk for chunk in scores if scores[chunk] > 0), key=lambda chunk: -scores[chunk])
     hits = tuple(without_repeats(replace(first[chunk], score=scores[chunk]) for chunk in order))[:k]
     return SeveralResult(hits, results, tuple(tuple(place.get(hit.chunk_id) for place in places) for hit in hits))
+
+
+def _fused(rankings: Sequence[Sequence[int]], queries: Sequence[Query]) -> Mapping[int, float]:
+    """Return the best that a passage has: in any separate query, or on average in those that say the same."""
+    ranked = list(zip(rankings, queries, strict=True))
+    together = [(ranking, query.weight) for ranking, query in ranked if not query.separate]
+    total = sum(weight for _, weight in together) or 1.0
+    fusions = [reciprocal_ranks([ranking for ranking, _ in together], [weight / total for _, weight in together])]
+    fusions += [reciprocal_ranks([ranking], [query.weight]) for ranking, query in ranked if query.separate]
+    best: dict[int, float] = defaultdict(float)
+    for fusion in fusions:
+        for chunk, score in fusion.items():
+            best[chunk] = max(best[chunk], score)
+    return best
 
 
 def reciprocal_ranks(rankings: Iterable[Iterable[int]], weights: Sequence[float] | None = None) -> Mapping[int, float]:

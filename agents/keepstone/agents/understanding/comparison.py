@@ -54,7 +54,7 @@ class Comparison:
         """Yield the question about either side; nothing where it does not compare two things."""
         del documents, model
         for side in sides(question):
-            yield Further(Query(side), self.name)
+            yield Further(Query(side, separate=True), self.name)
 
 
 def sides(question: str) -> tuple[str, ...]:

@@ -51,7 +51,7 @@ class Decomposition:
             missing = words(step.get("next"))
             if step.get("enough") is True or not missing or missing.casefold() in before:
                 return
-            yield Further(Query(missing), self.name)
+            yield Further(Query(missing, separate=True), self.name)
             before.add(missing.casefold())
             known += filter(None, [words(step.get("known"))])
             hits = await documents.find(missing, _READ)

@@ -83,7 +83,8 @@ def bridge(language: str, there: Mapping[str, int], encoder: Encoder) -> str | N
 def across(text: str, language: str, there: Mapping[str, int], technique: str) -> Further:
     """Return the query that asks a question in the documents' language.
 
-    Where documents are in the question's own language, both count alike, and evidence is weighed by the question.
+    Where documents are in the question's own language too, each of both finds passages of its own, those of equal rank
+    stand beside each other, and evidence is weighed by the question.
 
     Args:
         text: of the query.
@@ -92,4 +93,5 @@ def across(text: str, language: str, there: Mapping[str, int], technique: str) -
         technique: that made the text.
     """
     alone = not there.get(language)
-    return Further(Query(text, weight=_WEIGHT_ALONE if alone else 1.0), technique, speaks=alone)
+    query = Query(text, weight=_WEIGHT_ALONE) if alone else Query(text, separate=True)
+    return Further(query, technique, speaks=alone)
