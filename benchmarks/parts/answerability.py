@@ -15,7 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from keepstone.agents.evidence import HITS_NEEDED, Signs, read_signs
+from keepstone.agents.evidence import HITS_NEEDED, SEARCHED_WITH, Signs, read_signs
 from keepstone.agents.packing import pack
 from keepstone.agents.quotes import read_sentences
 from keepstone.platform.access import Principal, readable_scope
@@ -59,7 +59,7 @@ def cases(runtime: Runtime, name: str, files: Mapping[str, bytes], questions: It
     for asked in questions:
         with runtime.database.reading() as session:
             scope = readable_scope(session, principal, [name])
-        result = runtime.searcher.search(scope, asked.text, k=_DEPTH)
+        result = runtime.searcher.search(scope, asked.text, k=_DEPTH, options=SEARCHED_WITH)
         holds = asked.holds
         found.append(_case(runtime, asked, result.hits[:HITS_NEEDED], result.dense_weight, answerable=bool(holds)))
         if holds:

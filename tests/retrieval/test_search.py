@@ -89,7 +89,7 @@ def test_both_scores_are_given_whichever_index_found_it(searcher: Searcher, scop
 
 def test_timings_and_positions_are_reported(searcher: Searcher, scope: Scope) -> None:
     result = searcher.search(scope, "filter")
-    assert set(result.timings) == {"analyse", "encode", "dense", "lexical", "fuse", "read"}
+    assert set(result.timings) == {"analyse", "encode", "dense", "lexical", "fuse", "regularise", "read"}
     assert result.index_seq == {scope.collection_ids[0]: len(_PASSAGES)}
 
 

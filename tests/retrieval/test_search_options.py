@@ -69,7 +69,7 @@ def test_ranks_are_fused_where_that_is_asked_for(searcher: Searcher, scope: Scop
 
 
 def test_regularisation_reorders_and_leaves_the_fused_score(searcher: Searcher, scope: Scope) -> None:
-    result = searcher.search(scope, "blue pump", options={"regularisation": 0.2}, explained=True)
+    result = searcher.search(scope, "blue pump", explained=True)
     for hit, told in zip(result.hits, result.explanations, strict=True):
         assert hit.score == told.regularised.score == told.faded.score == told.final.score
         assert hit.fused_score == told.fused.score

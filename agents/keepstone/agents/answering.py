@@ -17,7 +17,7 @@ from anyio.to_thread import run_sync
 
 from keepstone.agents.condense import condense
 from keepstone.agents.drafts import NOT_SEARCHED, Draft
-from keepstone.agents.evidence import ABSTAIN_BELOW, HITS_NEEDED, Signs, weigh
+from keepstone.agents.evidence import ABSTAIN_BELOW, HITS_NEEDED, SEARCHED_WITH, Signs, weigh
 from keepstone.agents.packing import pack
 from keepstone.agents.prompts import PROMPT_VERSION
 from keepstone.agents.quotes import ReadSentences
@@ -217,7 +217,7 @@ class Answerer:
         limit = self._settings.passages * (_WIDER if wide else 1)
         queries, scope = understood.queries, documents.scope()
         k = max(limit, HITS_NEEDED)
-        found = search_several(self._searcher, scope, queries, k=k, without=documents.without)
+        found = search_several(self._searcher, scope, queries, k=k, without=documents.without, options=SEARCHED_WITH)
         room = self._engine.max_model_len - self._settings.max_answer_tokens - _PROMPT_ROOM
         passages = pack(
             findings.hits or found.hits,

@@ -15,10 +15,11 @@ part in it and holds questions that nothing answers, they tell the two apart wit
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Final
+from types import MappingProxyType
+from typing import Any, Final
 
 from keepstone.agents.quotes import ReadSentences, read_sentences
 from keepstone.agents.types import Passage
@@ -30,6 +31,9 @@ ABSTAIN_BELOW: Final = 0.138
 """Fitted by `python -m benchmarks.abstention` on the train half of the example questions."""
 HITS_NEEDED: Final = 20
 """How many hits the lead wants to see."""
+SEARCHED_WITH: Final[Mapping[str, Any]] = MappingProxyType({"regularisation": 0.0})
+"""Options of the search for passages to answer from: that those around a passage and like it fit a question tells what
+it is about, and not that the answer stands in it."""
 _FIELD_FROM = 5
 _FEWEST = 8
 _LEAST_COSINE = 0.25

@@ -186,8 +186,9 @@ class SearchSettings(Section):
     """Weight of meaning against words in the fused score, for languages that the encoder knows."""
     fusion: Literal["convex", "rrf"] = "convex"
     """How both rankings become one: `convex` adds up their standardised scores, `rrf` the reciprocals of ranks."""
-    regularisation: float = Field(default=0.0, ge=0, le=1)
-    """How far a passage's score is drawn towards those of the passages that are most like it; 0: not at all."""
+    regularisation: float = Field(default=0.2, ge=0, le=1)
+    """How far a passage's score is drawn towards those of the passages beside it in its document, and of those most
+    like it; 0: not at all."""
     half_life_days: float | None = Field(default=None, gt=0)
     """Age of a document at which its passages score half as far above the weakest candidate. Unset: age does not count.
     Its date is the `date` of its metadata, in ISO 8601, else the day it was added."""

@@ -48,7 +48,7 @@ class Explanation:
     """By words: BM25."""
     fused: Place
     regularised: Place
-    """The same, drawn towards the scores of passages that are alike."""
+    """The same, drawn towards the scores of the passages beside it, and of those that are like it."""
     faded: Place
     """The same, less what the age of its document takes."""
     rerank: Place

@@ -1,23 +1,77 @@
-"""Passages that are alike should score alike: each score is drawn a little towards those of the nearest candidates.
+"""Passages that stand together, and those that are alike, should score alike: each score is drawn a little to theirs.
 
 Diaz (2005), "Regularizing Ad Hoc Retrieval Scores": by the cluster hypothesis passages of like content are relevant to
 the same questions, so a passage that stands high alone, for a word or a turn of phrase, is likelier an error than one
-among others that stand high.
+among others that stand high. What a document says around a passage tells what the passage is about, which the passage,
+cut out of it, may not.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+import sqlalchemy as sa
 from numpy.typing import NDArray
+from sqlalchemy.orm import Session
+
+from keepstone.platform.database.tables import ChunkRow, DocumentRow
+
+Floats = NDArray[np.float64]
 
 MOST: Final = 200
 """Only so many of the best candidates can be regularised at once, since each is compared with each."""
 _NEIGHBOURS = 5
+# So many passages on either side say what a passage is about.
+_BESIDE = 2
 
 
-def regularise(scores: NDArray[np.float64], likeness: NDArray[np.float32], *, weight: float) -> NDArray[np.float64]:
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where passages stand, shape (n,) each; one that is gone is the only passage of a document of its own."""
+
+    documents: NDArray[np.int64]
+    """A number for each document."""
+    ordinals: NDArray[np.int64]
+    """Place among the passages of the document, from 0."""
+    counts: NDArray[np.int64]
+    """How many passages the document has."""
+
+
+def read_places(session: Session, chunks: Sequence[int]) -> Places:
+    """Return where chunks stand, at most some thousands."""
+    query = sa.select(ChunkRow.id, ChunkRow.document_id, ChunkRow.ordinal, DocumentRow.chunk_count)
+    query = query.join(DocumentRow, DocumentRow.id == ChunkRow.document_id).where(ChunkRow.id.in_(chunks))
+    found = {row.id: row for row in session.execute(query)}
+    numbers: dict[str, int] = {}
+    places = np.array([(-1 - at, 0, 1) for at in range(len(chunks))], dtype=np.int64).reshape(-1, 3)
+    for at, chunk in enumerate(chunks):
+        if row := found.get(chunk):
+            places[at] = numbers.setdefault(row.document_id, len(numbers)), row.ordinal, row.chunk_count
+    return Places(*places.T)
+
+
+def drawn_to_neighbours(scores: Floats, places: Places, *, weight: float) -> Floats:
+    """Return each score blended with the mean of it and of the two on either side of it in its document.
+
+    Those of them that are no candidates count as 0, which is the mean of all standardised scores.
+
+    Args:
+        scores: of the candidates, shape (n,).
+        places: where they stand.
+        weight: of the mean, 0 to 1.
+    """
+    apart = np.abs(places.ordinals[:, None] - places.ordinals)
+    beside = (places.documents[:, None] == places.documents) & (apart <= _BESIDE)
+    before = np.minimum(places.ordinals, _BESIDE)
+    behind = np.clip(places.counts - 1 - places.ordinals, 0, _BESIDE)
+    result: Floats = (1.0 - weight) * scores + weight * (beside @ scores) / (before + 1 + behind)
+    return result
+
+
+def regularise(scores: Floats, likeness: NDArray[np.float32], *, weight: float) -> Floats:
     """Return each score blended with the mean of its nearest candidates' scores, weighted by their likeness.
 
     Args:

@@ -39,7 +39,7 @@ from keepstone.retrieval.indexes.catalog import IndexSet
 from keepstone.retrieval.language import detect_language
 from keepstone.retrieval.options import search_settings, with_own
 from keepstone.retrieval.recency import ages, faded
-from keepstone.retrieval.regularise import MOST, regularise
+from keepstone.retrieval.regularise import MOST, drawn_to_neighbours, read_places, regularise
 from keepstone.retrieval.reranking import OFF, Rerankers
 from keepstone.retrieval.reranking.ordering import rerank
 from keepstone.retrieval.types import Hit
@@ -219,9 +219,12 @@ class Searcher:
         clock.lap("fuse")
         regularised = fused
         if settings.regularisation:
-            best = fusion.order(fused, pool.ids)[:MOST]
+            best, weight = fusion.order(fused, pool.ids)[:MOST], settings.regularisation
+            with self._database.reading() as session:
+                places = read_places(session, pool.ids[best].tolist())
+            drawn = drawn_to_neighbours(fused[best], places, weight=weight)
             regularised = fused.copy()
-            regularised[best] = regularise(fused[best], pool.likeness(best), weight=settings.regularisation)
+            regularised[best] = regularise(drawn, pool.likeness(best), weight=weight)
             clock.lap("regularise")
         final = regularised
         if settings.half_life_days is not None:

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from keepstone.agents.evidence import SEARCHED_WITH
 from keepstone.agents.tools.base import DECODED, Observation, ToolContext, tool
 from keepstone.retrieval.types import Hit
 
@@ -20,7 +21,7 @@ def search(
     k: Annotated[int, Field(ge=1, le=10)] = 5,
 ) -> Observation:
     """Find the k passages of the documents that fit a query best. Ask in words, one thing at a time."""
-    result = context.searcher.search(context.scope(), query, k=k)
+    result = context.searcher.search(context.scope(), query, k=k, options=SEARCHED_WITH)
     if not result.hits:
         return Observation("Nothing was found: there are no documents here, or none with passages.", error=True)
     return Observation("\n\n".join(map(_shown, result.hits)), result.hits)
