@@ -15,17 +15,23 @@ from typing import Final
 import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
-from keepstone.platform.database.tables import ChunkRow, DocumentRow
+from keepstone.platform.database.tables import ChunkRow
 
 Floats = NDArray[np.float64]
 
-MOST: Final = 200
+MOST: Final = 60
 """Only so many of the best candidates can be regularised at once, since each is compared with each."""
 _NEIGHBOURS = 5
 # So many passages on either side say what a passage is about.
 _BESIDE = 2
+# Documents count theirs, too, but behind their text, which would be read along.
+_OTHER = aliased(ChunkRow)
+_LAST = sa.select(sa.func.max(_OTHER.ordinal)).where(_OTHER.document_id == ChunkRow.document_id).scalar_subquery()
+_PLACES = sa.select(ChunkRow.id, ChunkRow.document_id, ChunkRow.ordinal, _LAST).where(
+    ChunkRow.id.in_(sa.bindparam("chunks", expanding=True))
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,21 +42,19 @@ class Places:
     """A number for each document."""
     ordinals: NDArray[np.int64]
     """Place among the passages of the document, from 0."""
-    counts: NDArray[np.int64]
-    """How many passages the document has."""
+    lasts: NDArray[np.int64]
+    """Place of the document's last one."""
 
 
 def read_places(session: Session, chunks: Sequence[int]) -> Places:
     """Return where chunks stand, at most some thousands."""
-    query = sa.select(ChunkRow.id, ChunkRow.document_id, ChunkRow.ordinal, DocumentRow.chunk_count)
-    query = query.join(DocumentRow, DocumentRow.id == ChunkRow.document_id).where(ChunkRow.id.in_(chunks))
-    found = {row.id: row for row in session.execute(query)}
     numbers: dict[str, int] = {}
-    places = np.array([(-1 - at, 0, 1) for at in range(len(chunks))], dtype=np.int64).reshape(-1, 3)
-    for at, chunk in enumerate(chunks):
-        if row := found.get(chunk):
-            places[at] = numbers.setdefault(row.document_id, len(numbers)), row.ordinal, row.chunk_count
-    return Places(*places.T)
+    found = {
+        chunk: (numbers.setdefault(document, len(numbers)), ordinal, last)
+        for chunk, document, ordinal, last in session.execute(_PLACES, {"chunks": chunks})
+    }
+    places = [found.get(chunk, (-1 - at, 0, 0)) for at, chunk in enumerate(chunks)]
+    return Places(*np.array(places, dtype=np.int64).reshape(-1, 3).T)
 
 
 def drawn_to_neighbours(scores: Floats, places: Places, *, weight: float) -> Floats:
@@ -66,7 +70,7 @@ def drawn_to_neighbours(scores: Floats, places: Places, *, weight: float) -> Flo
     apart = np.abs(places.ordinals[:, None] - places.ordinals)
     beside = (places.documents[:, None] == places.documents) & (apart <= _BESIDE)
     before = np.minimum(places.ordinals, _BESIDE)
-    behind = np.clip(places.counts - 1 - places.ordinals, 0, _BESIDE)
+    behind = np.minimum(places.lasts - places.ordinals, _BESIDE)
     result: Floats = (1.0 - weight) * scores + weight * (beside @ scores) / (before + 1 + behind)
     return result
 
