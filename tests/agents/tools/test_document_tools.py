@@ -49,6 +49,16 @@ async def test_search_shows_passages_with_their_places(runtime: Runtime, reader:
     assert len(seen.hits) == 3
 
 
+async def test_passages_to_answer_from_stand_in_the_plain_order(runtime: Runtime, reader: Principal) -> None:
+    """The signs of evidence are fitted to it; what stands around a passage is not to move it."""
+    asked = context(runtime, reader, "manuals")
+    query = "what is paragraph 7 about"
+    for_answers = (await search.call(asked, {"query": query, "k": 5})).hits
+    for_people = runtime.searcher.search(asked.scope(), query, k=5).hits
+    assert [hit.score for hit in for_answers] == [hit.fused_score for hit in for_answers]
+    assert [hit.score for hit in for_people] != [hit.fused_score for hit in for_people]
+
+
 async def test_search_finds_nothing_of_what_others_own(runtime: Runtime, reader: Principal) -> None:
     seen = await search.call(context(runtime, reader), {"query": "the secret code 4711", "k": 10})
     assert {hit.document_name for hit in seen.hits} <= {"warranty.md", "long.md"}
