@@ -44,7 +44,10 @@ _CHUNKINGS: Mapping[str, Mapping[str, Any]] = {
     "semantic": {"chunker": "semantic"},
 }
 """Those without further options are as the settings have them: 200 tokens, no overlap."""
-_WAYS: Mapping[str, Mapping[str, Any]] = {"search": {}, "meaning": {"dense_weight": 1.0, "exact": True}}
+_WAYS: Mapping[str, Mapping[str, Any]] = {
+    "search": {},
+    "meaning": {"dense_weight": 1.0, "exact": True, "options": {"regularisation": 0.0}},
+}
 
 
 @dataclass(frozen=True, slots=True)
