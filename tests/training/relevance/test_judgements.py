@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from keepstone.platform.access import Principal, readable_scope
 from keepstone.platform.errors import Forbidden, InvalidInput, NotFound
+from keepstone.retrieval.types import Hit
 from keepstone.training.relevance import Judgement, Relevant, read_judgements
 from keepstone.ui.runtime import Runtime
 from tests.stack import admin, ingest, open_stack, someone
@@ -70,6 +73,45 @@ def test_a_later_judgement_takes_the_place_of_the_one_on_the_same_question(runti
     assert runtime.judgements.list(me, "docs") == []
 
 
+def test_passages_are_marked_one_by_one_and_taken_back(runtime: Runtime) -> None:
+    """A passage has one mark, however it was judged; the question goes with the last of them."""
+    me, question = admin(runtime), "What does it cost?"
+    passages = [_passage(runtime, me, each) for each in ("The lamp lasts 900 hours.", "The lamp costs 9 euros.")]
+    for passage in (*passages, passages[0]):
+        runtime.judgements.mark(me, question, passage, relevant=True)
+    found = runtime.judgements.relevant(me, "docs", question)
+    assert [each.text for each in found] == [each.text for each in passages]
+    given = Judgement(question=question, relevant=(*found, Relevant(document="lamp.md", start=0, end=3)))
+    runtime.judgements.put(me, "docs", [given])
+    runtime.judgements.mark(me, question, passages[0], relevant=False)
+    assert runtime.judgements.relevant(me, "docs", question) == (found[1],)
+    runtime.judgements.mark(me, question, passages[0], relevant=False)
+    runtime.judgements.mark(me, question, passages[1], relevant=False)
+    assert runtime.judgements.list(me, "docs") == []
+
+
+def test_what_a_judgement_names_covers_the_passages_that_hold_it(runtime: Runtime) -> None:
+    passage = _passage(runtime, admin(runtime), "The lamp lasts 900 hours.")
+    for relevant, covered in (
+        (Relevant(document="lamp.md"), True),
+        (Relevant(document=passage.document_id, text="lasts\n900  hours"), True),
+        (Relevant(document="lamp.md", text=f"Before. {passage.text} After."), True),
+        (Relevant(document="lamp.md", start=passage.end - 1, end=passage.end + 9), True),
+        (Relevant(document="lamp.md", start=passage.end, end=passage.end + 9), False),
+        (Relevant(document="lamp.md", text="two years"), False),
+        (Relevant(document="other.md"), False),
+    ):
+        assert relevant.covers(passage) is covered, relevant
+
+
+def _passage(runtime: Runtime, principal: Principal, text: str) -> Hit:
+    """Return a passage of the lamp's document with another text, which stands at its beginning."""
+    with runtime.database.reading() as session:
+        scope = readable_scope(session, principal, ["docs"])
+    found = runtime.searcher.search(scope, "lamp", k=1).hits[0]
+    return replace(found, text=text, end=found.start + len(text))
+
+
 def test_they_go_with_their_collection(runtime: Runtime) -> None:
     me = admin(runtime)
     runtime.library.create_collection(me, "passing")
@@ -81,13 +123,17 @@ def test_they_go_with_their_collection(runtime: Runtime) -> None:
 
 def test_only_who_owns_the_collection_sees_them(runtime: Runtime) -> None:
     """Questions of people may be among what an evaluation shows."""
-    stranger = someone(runtime, "stranger")
+    stranger, passage = someone(runtime, "stranger"), _passage(runtime, admin(runtime), "The lamp.")
     with pytest.raises(NotFound):
         runtime.judgements.list(stranger, "docs")
+    with pytest.raises(NotFound):
+        runtime.judgements.mark(stranger, _LAMP.question, passage, relevant=True)
     runtime.library.grant(admin(runtime), "docs", "stranger", "writer")
     for action in (
         lambda: runtime.judgements.list(stranger, "docs"),
         lambda: runtime.judgements.put(stranger, "docs", [_LAMP]),
+        lambda: runtime.judgements.relevant(stranger, "docs", _LAMP.question),
+        lambda: runtime.judgements.mark(stranger, _LAMP.question, passage, relevant=True),
         lambda: runtime.evaluator.evaluate(stranger, "docs", judgements=[_LAMP]),
         lambda: runtime.tuning.submit(stranger, "docs"),
     ):

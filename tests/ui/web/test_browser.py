@@ -206,10 +206,33 @@ def test_a_collection_is_made_asked_and_deleted(visit: Visit, tmp_path: Path) ->
     expect(page.locator("#chat-collection input")).to_have_value("All collections")
 
 
+def test_searching_marking_and_reading_a_passage(visit: Visit) -> None:
+    """A mark is there again when the same is asked after a reload."""
+    page = visit.page
+    for relevant in ("true", "false"):
+        visit.open("search")
+        page.get_by_label("Question or words").fill(ASKED)
+        page.get_by_role("button", name="Search", exact=True).click()
+        first = page.locator("#found li").first
+        expect(first.locator("mark").first).to_have_text(re.compile("warranty", re.IGNORECASE))
+        button = first.get_by_role("button", name="relevant to the question")
+        expect(button).to_have_attribute("aria-pressed", "false" if relevant == "true" else "true")
+        button.click()
+        expect(button).to_have_attribute("aria-pressed", relevant)
+        visit.reload()
+    page.get_by_label("Question or words").fill(ASKED)
+    page.keyboard.press("Enter")
+    expect(first.get_by_text("By words (BM25)")).to_be_hidden()
+    first.get_by_text("Why here?").click()
+    expect(first.get_by_text("By words (BM25)")).to_be_visible()
+    first.locator("button.source").click()
+    expect(page.locator("#reader mark.passage").first).to_contain_text("Warranty")
+
+
 def test_every_page_works_on_a_narrow_screen(visit: Visit) -> None:
     page = visit.page
     page.set_viewport_size({"width": 390, "height": 844})
-    for name in ("documents", "status", "chat"):
+    for name in ("documents", "search", "status", "chat"):
         visit.open(name)
         expect(page.locator(f"#page-{name}")).to_be_visible()
         overflow = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")

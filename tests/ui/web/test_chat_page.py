@@ -12,7 +12,8 @@ from keepstone.platform.access import Principal
 from keepstone.platform.errors import Unauthenticated
 from keepstone.training.relevance.questions import Item, thumbed
 from keepstone.ui.runtime import Runtime
-from keepstone.ui.web.chat import EVERYWHERE, ChatPage
+from keepstone.ui.web.chat import ChatPage
+from keepstone.ui.web.components import EVERYWHERE
 from tests.stack import someone
 from tests.ui.web.conftest import COLLECTION, event
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from keepstone.agents.types import Answer, Claim, Outcome, Passage
-from keepstone.ui.web.markup import Mark, Markup, action, element, icon, join, markdown
+from keepstone.ui.web.markup import Mark, Markup, action, element, flat, icon, join, markdown
 from keepstone.ui.web.provenance import render_provenance
 from keepstone.ui.web.steps import Steps, render_queries, render_steps
 
@@ -231,8 +231,8 @@ def _quote(source: Source, claim: Claim | None) -> str:
     """Return the words that support the answer, or the passage's first ones."""
     quoted = claim.quote_start if claim and claim.quote_start is not None else source.start
     start = min(max(0, quoted - source.start), len(source.text))
-    flat = " ".join(source.text[start:].replace("|", " ").replace("#", " ").replace("**", "").split())
-    cut = flat[:_QUOTE_CHARS].rstrip() + "…" if len(flat) > _QUOTE_CHARS else flat
+    words = flat(source.text[start:])
+    cut = words[:_QUOTE_CHARS].rstrip() + "…" if len(words) > _QUOTE_CHARS else words
     return f"“{cut}”"
 
 

@@ -23,6 +23,7 @@ from keepstone.ui.web.documents import DocumentsPage
 from keepstone.ui.web.guard import GradioGuard
 from keepstone.ui.web.improve import ImprovePage
 from keepstone.ui.web.reading import ReadingPanel
+from keepstone.ui.web.search import SearchPage
 from keepstone.ui.web.status import StatusPage
 from keepstone.ui.web.theme import keepstone_theme
 from keepstone.ui.web.uploads import ABANDONED_AFTER_S, prepare_folder
@@ -75,10 +76,11 @@ def build_blocks(runtime: Runtime, uploads: Path) -> gr.Blocks:
         runtime: the services.
         uploads: folder in which Gradio keeps uploads until they are stored.
     """
-    status, chat, documents, improve, reading = (
+    status, chat, documents, search, improve, reading = (
         StatusPage(runtime),
         ChatPage(runtime),
         DocumentsPage(runtime, uploads),
+        SearchPage(runtime),
         ImprovePage(runtime),
         ReadingPanel(runtime),
     )
@@ -93,12 +95,14 @@ def build_blocks(runtime: Runtime, uploads: Path) -> gr.Blocks:
         with gr.Row(elem_id="body"):
             chat.render(status.render_banner)
             documents.render()
+            search.render()
             improve.render()
             status.render()
             reading.render()
         status.connect(blocks)
         chat.connect(blocks, reading)
         documents.connect(blocks, reading)
+        search.connect(blocks, reading)
         improve.connect(blocks)
         reading.connect()
     blocks.queue(default_concurrency_limit=None, api_open=False)

@@ -17,13 +17,12 @@ from keepstone.ui.runtime import Runtime
 from keepstone.ui.web import thread
 from keepstone.ui.web.asking import Asking, Progress, Question
 from keepstone.ui.web.caller import as_message, principal_of, told
-from keepstone.ui.web.components import ALWAYS, QUIET, interactive_html, number, payload
+from keepstone.ui.web.components import ALWAYS, EVERYWHERE, QUIET, collection_choices, interactive_html, number, payload
 from keepstone.ui.web.examples import example_questions
 from keepstone.ui.web.markup import Markup
 from keepstone.ui.web.reading import ReadingPanel
 from keepstone.ui.web.turns import Turn, as_history, load_turns
 
-EVERYWHERE: Final = ""
 _LONGEST_QUESTION: Final = 8_000
 _LISTED: Final = 200
 _TABS: Final = 10_000
@@ -292,10 +291,7 @@ class ChatPage:
         return thread.render_conversations(self._runtime.conversations.recent(principal, _LISTED), current, utc_now())
 
     def _choices(self, principal: Principal, chosen: str) -> Any:
-        infos = self._runtime.library.collections(principal)
-        choices = [("All collections", EVERYWHERE), *((info.name, info.id) for info in infos)]
-        value = chosen if chosen in {info.id for info in infos} else EVERYWHERE
-        return gr.update(choices=choices, value=value)
+        return collection_choices(self._runtime.library.collections(principal), chosen)
 
 
 def _session(request: gr.Request) -> str:

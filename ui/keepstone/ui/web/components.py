@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from importlib import resources
 from typing import Any, Final
 
 import gradio as gr
 
 from keepstone.platform.errors import InvalidInput
+from keepstone.retrieval.library import CollectionInfo
+
+EVERYWHERE: Final = ""
+"""Chosen in the place of a collection's id: all that the caller may read."""
 
 QUIET: Final[dict[str, Any]] = {"show_progress": "hidden", "api_visibility": "private"}
 """For handlers that must not run twice at once: a second event is dropped while the first is handled."""
@@ -31,6 +36,12 @@ def interactive_html(*events: str, elem_id: str, value: str = "") -> Any:
     """
     script = f"const EVENTS = new Set({json.dumps(events)});\n{static('events.js')}"
     return gr.HTML(value, js_on_load=script, apply_default_css=False, elem_id=elem_id, padding=False)
+
+
+def collection_choices(infos: Sequence[CollectionInfo], chosen: str) -> Any:
+    """Return an update of a list to choose a collection from, or all; a choice that is gone becomes all."""
+    choices = [("All collections", EVERYWHERE), *((info.name, info.id) for info in infos)]
+    return gr.update(choices=choices, value=chosen if chosen in {info.id for info in infos} else EVERYWHERE)
 
 
 def payload(event: gr.EventData, name: str) -> str:

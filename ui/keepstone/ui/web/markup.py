@@ -82,6 +82,11 @@ def join(parts: Iterable[object], separator: str = "") -> Markup:
     return Markup(separator.join(text(part) for part in parts if part is not None))
 
 
+def flat(source: str) -> str:
+    """Return Markdown in one line of plain words, for a glance at it."""
+    return " ".join(source.replace("|", " ").replace("#", " ").replace("**", "").split())
+
+
 def with_code(words: str) -> Markup:
     """Return text in which what stands between backticks is set as code."""
     parts = words.split("`")

@@ -44,11 +44,11 @@ class ReadingPanel:
         try:
             document = self._library.document_text(principal_of(request), document_id)
         except NotFound:
-            return reader.render_missing("Deleted document", "This document was deleted since the answer was given.")
+            return reader.render_missing("Deleted document", "This document was deleted since it was found.")
         except Conflict as error:
             return reader.render_missing("Document", str(error))
         if document.document.sha256 != payload(event, "sha"):
-            return reader.render_document(document, note="This document has changed since the answer was given.")
+            return reader.render_document(document, note="This document has changed since it was found.")
         return reader.render_document(document, Highlight(passage, quote), number=cited_as)
 
     @told

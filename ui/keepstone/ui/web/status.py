@@ -81,10 +81,8 @@ class StatusPage:
 
 def render_navigation() -> Markup:
     """Return the name of the app and the links between its pages."""
-    links = [
-        element("a", label, href=f"#{page}", data_page=page)
-        for page, label in (("chat", "Chat"), ("documents", "Documents"), ("improve", "Improve"), ("status", "Status"))
-    ]
+    pages = ("chat", "documents", "search", "improve", "status")
+    links = [element("a", page.capitalize(), href=f"#{page}", data_page=page) for page in pages]
     return join(
         [
             element("a", "Skip to content", href="#chat", class_="skip"),

@@ -1,7 +1,7 @@
 // The behaviour of the pages: which page is shown, the panels at the sides, confirmations, copying, scrolling.
 // Run once by Gradio when the pages open.
 () => {
-  const PAGES = ["chat", "documents", "improve", "status"];
+  const PAGES = ["chat", "documents", "search", "improve", "status"];
   const root = document.documentElement;
 
   function page() {
@@ -11,16 +11,14 @@
 
   function showPage() {
     // Documents may have come and gone while another page was shown.
-    if (page() === "chat" && root.dataset.page && root.dataset.page !== "chat") {
-      document.getElementById("chat-refresh")?.click();
-    }
+    if (root.dataset.page && root.dataset.page !== page()) document.getElementById(`${page()}-refresh`)?.click();
     root.dataset.page = page();
     closePanel("history");
     for (const link of document.querySelectorAll("#navigation a[data-page]")) {
       if (link.dataset.page === page()) link.setAttribute("aria-current", "page");
       else link.removeAttribute("aria-current");
     }
-    const titles = { documents: "Documents", improve: "Improve", status: "Status" };
+    const titles = { documents: "Documents", search: "Search", improve: "Improve", status: "Status" };
     document.title = [titles[page()], "Keepstone"].filter(Boolean).join(" · ");
   }
 
