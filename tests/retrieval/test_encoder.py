@@ -18,6 +18,7 @@ from keepstone.retrieval.encoder import Encoder, HashEncoder, Window, WindowEnco
 from keepstone.retrieval.encoder_batches import cut
 from keepstone.retrieval.encoder_client import EmbeddingsClient
 from keepstone.retrieval.encoder_folder import check_folder
+from keepstone.retrieval.late import window_encoder
 from keepstone.retrieval.sentence_encoder import SentenceEncoder
 from keepstone.retrieval.url_encoder import UrlEncoder
 from tests.retrieval.embeddings_server import EmbeddingsServer
@@ -123,9 +124,11 @@ class TestEncoderContract:
 
     @pytest.mark.parametrize("head", ["", "a longer\n"])
     def test_a_passage_that_is_all_of_its_window_is_read_as_if_alone(self, encoder: Encoder, head: str) -> None:
-        """Late chunking changes nothing for documents of one passage."""
+        """Late chunking changes nothing for documents of one passage; an encoder that cannot do it is refused."""
         if not isinstance(encoder, WindowEncoder):
-            pytest.skip("a server gives no vectors of tokens")
+            with pytest.raises(InvalidInput, match="no vectors of tokens"):
+                window_encoder(encoder)
+            return
         windows = [Window(head, text, ((0, len(text)),)) for text in _TEXTS]
         vectors = np.concatenate(encoder.encode_windows(windows))
         np.testing.assert_allclose(vectors, encoder.encode_documents([head + text for text in _TEXTS]), atol=1e-4)
